@@ -91,3 +91,14 @@ class NoisySum:
 
 GroupMap = Mapping[str, int]
 """Parameter name to its clipping group, groups numbered from 0."""
+
+
+class DrawStream(Protocol):
+    """Named random draws for the model itself (dropout), one independent stream a run."""
+
+    def uniform(self, label: str, shape: tuple[int, ...]) -> Tensor:
+        """Uniform numbers in [0, 1), ``(R, *shape)``; equal labels give equal draws.
+
+        ``shape`` begins with the padded batch size, and a longer batch only appends rows.
+        """
+        ...

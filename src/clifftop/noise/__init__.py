@@ -1,0 +1,18 @@
+"""Noise mechanisms, and the named streams that all randomness comes from."""
+
+from clifftop.noise.base import NoiseMechanism, NoiseStream
+from clifftop.noise.gaussian import Gaussian, GaussianState
+from clifftop.noise.streams import Keyed, KeyedStreams, RunStreams, StepStreams, StreamKind, generator
+
+__all__ = [
+    "Gaussian",
+    "GaussianState",
+    "Keyed",
+    "KeyedStreams",
+    "NoiseMechanism",
+    "NoiseStream",
+    "RunStreams",
+    "StepStreams",
+    "StreamKind",
+    "generator",
+]

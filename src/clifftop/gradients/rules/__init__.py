@@ -1,0 +1,32 @@
+"""Rules: how one kind of leaf turns (input, output-gradient) into norms and weighted sums."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from clifftop.gradients.rules.base import LeafCall, Rule, squared_norm
+from clifftop.gradients.rules.fallback import CallLayout, FallbackRule
+from clifftop.gradients.rules.linear import LinearRule
+
+_RULES: tuple[tuple[type[nn.Module], Rule], ...] = ((nn.Linear, LinearRule()),)
+_FALLBACK = FallbackRule()
+
+
+def rule_for(leaf: nn.Module) -> Rule:
+    """The rule for a leaf; the fallback unless the leaf computes exactly what a rule assumes.
+
+    >>> type(rule_for(nn.Linear(2, 3))).__name__
+    'LinearRule'
+    >>> type(rule_for(nn.LayerNorm(3))).__name__
+    'FallbackRule'
+    """
+    changed = parametrize.is_parametrized(leaf) or leaf._forward_hooks or leaf._forward_pre_hooks
+    if not changed:
+        for kind, rule in _RULES:
+            if isinstance(leaf, kind) and type(leaf).forward is kind.forward:
+                return rule
+    return _FALLBACK
+
+
+__all__ = ["CallLayout", "FallbackRule", "LeafCall", "LinearRule", "Rule", "rule_for", "squared_norm"]

@@ -1,0 +1,37 @@
+"""What a noise mechanism promises: a sum that may be released."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Generic, Protocol, TypeVar
+
+from torch import Tensor
+
+from clifftop.flow import ClippedSum, NoisySum, Params
+
+S = TypeVar("S")
+
+
+class NoiseStream(Protocol):
+    """Standard normal numbers for the current step, from each run's own stream."""
+
+    def normal(self, like: Params) -> Params:
+        """Independent standard normals, shaped as ``like``: ``(R, ...)`` each."""
+        ...
+
+
+class NoiseMechanism(ABC, Generic[S]):
+    """Adds noise in proportion to the bound that a clipped sum carries."""
+
+    @abstractmethod
+    def init(self, *, device_of: Tensor) -> S:
+        """The state of one run: tensors with a first axis of size 1, on the device and dtype given."""
+
+    @abstractmethod
+    def stack(self, states: Iterable[S]) -> S:
+        """The states of several runs as one, run after run."""
+
+    @abstractmethod
+    def __call__(self, total: ClippedSum, state: S, stream: NoiseStream) -> tuple[NoisySum, S]:
+        """The noisy sum and the next state."""

@@ -1,0 +1,132 @@
+"""Who draws what: every random number of a run comes from a stream named by (seed, purpose, step).
+
+A stream never knows the cohort, so a run draws the same numbers alone and among others, and a
+resumed run the same as an uninterrupted one. Runs with one seed share their draws, which are made
+once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clifftop.flow import Params
+
+
+def generator(seed: int, purpose: str, step: int = 0) -> np.random.Generator:
+    """The generator of one (seed, purpose, step): Philox, keyed by 128 bits of SHA-256.
+
+    >>> a, b = generator(1, "noise", 5), generator(1, "noise", 5)
+    >>> bool((a.random(3) == b.random(3)).all())
+    True
+    >>> bool(generator(1, "noise", 6).random() == generator(1, "noise", 5).random())
+    False
+    """
+    digest = hashlib.sha256(f"clifftop/{seed}/{purpose}/{step}".encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+
+
+class RunStreams(ABC):
+    """The random draws of R runs, at any step.
+
+    Attributes:
+        seeds: the runs' distinct seeds, S of them.
+        rows: ``(R,)`` the place of each run's seed among them.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.seeds = tuple(dict.fromkeys(seeds))
+        self.rows = torch.tensor([self.seeds.index(seed) for seed in seeds]) if len(self.seeds) > 1 else None
+        self.num_runs = len(seeds)
+
+    def sampling(self, seed: int, step: int) -> np.random.Generator:
+        """The generator that draws the batch of ``step``."""
+        return generator(seed, "sampling", step)
+
+    @abstractmethod
+    def flat_normals(self, step: int, like: Params) -> Tensor:
+        """Standard normals of every distinct seed, ``(S, P)``, parameters in the order of ``like``."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What a resumed run needs besides the step: nothing, unless draws come in sequence."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state`."""
+        del state
+
+    def at(self, step: int) -> StepStreams:
+        """The streams of one step."""
+        return StepStreams(self, step)
+
+    def spread(self, per_seed: Tensor) -> Tensor:
+        """From one row a distinct seed ``(S, ...)``, or one for all ``(1, ...)``, to one row a run."""
+        if self.rows is None or per_seed.shape[0] == 1:
+            return per_seed.expand(self.num_runs, *per_seed.shape[1:])
+        return per_seed.index_select(0, self.rows.to(per_seed.device))
+
+
+@final
+@dataclass(frozen=True)
+class StepStreams:
+    """The draws of one step: noise for the gradient, uniforms for the model."""
+
+    streams: RunStreams
+    step: int
+
+    def normal(self, like: Params) -> Params:
+        """Independent standard normals, ``(R, ...)`` for each tensor of ``like``."""
+        flat = self.streams.spread(self.streams.flat_normals(self.step, like))
+        sizes = [value[0].numel() for value in like.values()]
+        return {
+            name: part.view(value.shape)
+            for (name, value), part in zip(like.items(), flat.split(sizes, dim=1), strict=True)
+        }
+
+    def uniform(self, label: str, shape: tuple[int, ...]) -> Tensor:
+        """Uniform numbers in [0, 1), ``(R, *shape)``, float32; equal labels give equal draws."""
+        rows = [
+            torch.from_numpy(generator(seed, label, self.step).random(shape, dtype=np.float32))
+            for seed in self.streams.seeds
+        ]
+        return self.streams.spread(torch.stack(rows))
+
+
+@final
+class KeyedStreams(RunStreams):
+    """Every draw from its own keyed generator; the library's default."""
+
+    def flat_normals(self, step: int, like: Params) -> Tensor:
+        """Standard normals ``(S, P)`` in float32 (float64 for float64 parameters)."""
+        first = next(iter(like.values()))
+        wide = first.dtype == torch.float64
+        size = sum(value[0].numel() for value in like.values())
+        rows = np.empty((len(self.seeds), size), dtype=np.float64 if wide else np.float32)
+        for row, seed in zip(rows, self.seeds, strict=True):
+            generator(seed, "noise", step).standard_normal(dtype=rows.dtype.type, out=row)
+        return torch.from_numpy(rows).to(device=first.device, dtype=first.dtype)
+
+
+class StreamKind(ABC):
+    """Which streams a run draws from: a frozen value that a run's specification can hold."""
+
+    @abstractmethod
+    def open(self, seeds: Sequence[int]) -> RunStreams:
+        """The streams of runs with these seeds, one a run."""
+
+
+@final
+@dataclass(frozen=True)
+class Keyed(StreamKind):
+    """`KeyedStreams`: draws named by (seed, purpose, step)."""
+
+    def open(self, seeds: Sequence[int]) -> RunStreams:
+        """The streams of runs with these seeds, one a run."""
+        return KeyedStreams(seeds)
