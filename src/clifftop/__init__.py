@@ -1,3 +1,85 @@
-"""Differentially private training for PyTorch with the whole privacy-utility frontier in view."""
+"""Differentially private training for PyTorch with the whole privacy-utility frontier in view.
+
+Names are loaded when first used, so that accounting starts without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clifftop.accounting import Bound, epsilon
+    from clifftop.clipping import Flat
+    from clifftop.criteria import cross_entropy
+    from clifftop.events import NeighboringRelation
+    from clifftop.gradients import LoopEngine, TapeEngine, UnsupportedModule, VmapEngine
+    from clifftop.lab import Factory, OptimizerSpec, RunSpec, Store, run_sweep
+    from clifftop.noise import Gaussian, Keyed
+    from clifftop.plan import PrivacyPlan
+    from clifftop.sampling import FixedOrder, Poisson
+    from clifftop.studies import Axes, run_study
+    from clifftop.training import Trainer
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Axes": "studies",
+    "Bound": "accounting",
+    "Factory": "lab",
+    "FixedOrder": "sampling",
+    "Flat": "clipping",
+    "Gaussian": "noise",
+    "Keyed": "noise",
+    "LoopEngine": "gradients",
+    "NeighboringRelation": "events",
+    "OptimizerSpec": "lab",
+    "Poisson": "sampling",
+    "PrivacyPlan": "plan",
+    "RunSpec": "lab",
+    "Store": "lab",
+    "TapeEngine": "gradients",
+    "Trainer": "training",
+    "UnsupportedModule": "gradients",
+    "VmapEngine": "gradients",
+    "cross_entropy": "criteria",
+    "epsilon": "accounting",
+    "run_study": "studies",
+    "run_sweep": "lab",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"clifftop.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
+
+
+__all__ = [
+    "Axes",
+    "Bound",
+    "Factory",
+    "FixedOrder",
+    "Flat",
+    "Gaussian",
+    "Keyed",
+    "LoopEngine",
+    "NeighboringRelation",
+    "OptimizerSpec",
+    "Poisson",
+    "PrivacyPlan",
+    "RunSpec",
+    "Store",
+    "TapeEngine",
+    "Trainer",
+    "UnsupportedModule",
+    "VmapEngine",
+    "cross_entropy",
+    "epsilon",
+    "run_study",
+    "run_sweep",
+]

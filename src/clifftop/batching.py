@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import numpy as np
@@ -39,7 +40,7 @@ class Examples:
 def draw_batch(sampler: BatchSampler, examples: Examples, streams: RunStreams, step: int) -> Batch:
     """The batch of ``step`` for every run: drawn once a seed, then laid out one row a run."""
     drawn = [
-        sampler.batch(step, num_examples=examples.num_examples, rng=streams.sampling(seed, step))
+        sampler.batch(step, num_examples=examples.num_examples, rng=partial(streams.sampling, seed))
         for seed in streams.seeds
     ]
     rows, mask = _padded(drawn)

@@ -48,8 +48,10 @@ class Batch:
 class PerExampleGrads(Protocol):
     """What a gradient engine returns: per-example gradients, which need not exist in memory."""
 
-    losses: Tensor
-    """``(R, B)`` per-example losses, without gradient."""
+    @property
+    def losses(self) -> Tensor:
+        """Per-example losses, ``(R, B)``, without gradient."""
+        ...
 
     def sq_norms(self) -> Tensor:
         """Squared L2 norms of each example's gradient, ``(R, B, G)``."""

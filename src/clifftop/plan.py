@@ -13,7 +13,15 @@ from typing import Any, final
 
 from clifftop import events
 from clifftop.clipping import ClippingRule
-from clifftop.events import Composed, DpEvent, NeighboringRelation, NonPrivate, NoOp, PoissonSampled, SelfComposed
+from clifftop.events import (
+    Composed,
+    DpEvent,
+    NeighboringRelation,
+    NonPrivate,
+    NoOp,
+    PoissonSampled,
+    SelfComposed,
+)
 from clifftop.noise import Gaussian, NoiseMechanism
 from clifftop.sampling import BatchSampler, FixedOrder, Poisson
 
@@ -56,8 +64,8 @@ class PrivacyPlan:
         added = self.neighboring_relation is NeighboringRelation.ADD_OR_REMOVE_ONE
         if isinstance(self.sampler, FixedOrder) and added:
             raise ValueError(
-                "a fixed order must be accounted with a relation that keeps the size, found ADD_OR_REMOVE_ONE "
-                "(one example more shifts all later batches); use ZERO_OUT or REPLACE_ONE"
+                "a fixed order must be accounted with a relation that keeps the size, found "
+                "ADD_OR_REMOVE_ONE (one example more shifts all later batches); use ZERO_OUT or REPLACE_ONE"
             )
 
     def event(self, *, steps: int, num_examples: int) -> DpEvent:

@@ -82,7 +82,8 @@ def private_gradient(
     noisy, noise_state = plan.noise(clipped, state.noise, streams)
     size = _divisor(plan, batch, noisy.noise_std)
     mean = NoisySum(
-        value={name: v / _column(size, v) for name, v in noisy.value.items()}, noise_std=noisy.noise_std / size
+        value={name: v / _column(size, v) for name, v in noisy.value.items()},
+        noise_std=noisy.noise_std / size,
     )
     record = None
     if diagnose:
@@ -107,9 +108,7 @@ def _divisor(plan: PrivacyPlan, batch: Batch, like: Tensor) -> Tensor:
     return batch.mask.sum(1).clamp_min(1).to(like)
 
 
-def _record(
-    grads: PerExampleGrads, weights: Tensor, mask: Tensor, noise: Params, size: Tensor
-) -> StepRecord:
+def _record(grads: PerExampleGrads, weights: Tensor, mask: Tensor, noise: Params, size: Tensor) -> StepRecord:
     count = mask.sum(1)
     norms = grads.sq_norms().sum(-1).sqrt()
     ordered = norms.masked_fill(~mask, torch.inf).sort(dim=1).values

@@ -38,8 +38,8 @@ class Trainer:
         streams: which random streams the run draws from.
 
     Raises:
-        ValueError: the optimiser does not own exactly the module's trainable parameters, or inputs
-            and targets differ in length.
+        ValueError: the optimiser does not own exactly the module's trainable parameters, inputs and
+            targets differ in length, or the plan has no event on this data.
 
     >>> from clifftop import Flat, Gaussian, NeighboringRelation, Poisson
     >>> plan = PrivacyPlan(
@@ -85,6 +85,7 @@ class Trainer:
         self._examples = Examples(
             inputs=tuple(x[None] for x in self.inputs), targets=tuple(y[None] for y in self.targets)
         )
+        self.plan.event(steps=1, num_examples=self._examples.num_examples)  # refuses what cannot be claimed
         self._open_streams: RunStreams = self.streams.open([self.seed])
         self._state: PrivacyState = initial_state([self.plan], next(iter(self._parameters.values())))
 

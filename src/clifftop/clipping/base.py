@@ -30,6 +30,10 @@ class ClippingRule(ABC, Generic[S]):
         """The states of several runs as one, run after run."""
 
     @abstractmethod
+    def template(self) -> ClippingRule[S]:
+        """This rule with the numbers that live in its state set to 1; equal templates clip together."""
+
+    @abstractmethod
     def groups(self, names: Iterable[str]) -> GroupMap:
         """Which parameters are clipped together."""
 

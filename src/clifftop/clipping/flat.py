@@ -24,7 +24,9 @@ class FlatState:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Flat(ClippingRule[FlatState]):
-    """Scale each example's gradient by ``min(1, clip_norm / (norm + 1e-12))`` (Abadi et al. 2016, arXiv:1607.00133).
+    """Scale each example's gradient by ``min(1, clip_norm / (norm + 1e-12))``.
+
+    Source: Abadi et al. 2016, arXiv:1607.00133.
 
     An example whose norm is not finite gets weight 0. In floating point the bound holds up to the
     round-off of one norm and one product, a relative 1e-6 in float32. ``clip_norm`` may be
@@ -36,7 +38,8 @@ class Flat(ClippingRule[FlatState]):
     def __post_init__(self) -> None:
         if not self.clip_norm > 0:
             raise ValueError(
-                f"clip_norm must be > 0, found clip_norm={self.clip_norm}; it bounds one example's gradient norm"
+                f"clip_norm must be > 0, found clip_norm={self.clip_norm}; "
+                "it bounds the norm of one example's gradient"
             )
 
     def init(self, *, device_of: Tensor) -> FlatState:
@@ -46,6 +49,10 @@ class Flat(ClippingRule[FlatState]):
     def stack(self, states: Iterable[FlatState]) -> FlatState:
         """Clip norms, run after run."""
         return FlatState(torch.cat([state.clip_norm for state in states]))
+
+    def template(self) -> Flat:
+        """Flat clipping at 1: the clip norm is data."""
+        return Flat(clip_norm=1.0)
 
     def groups(self, names: Iterable[str]) -> GroupMap:
         """One group."""

@@ -1,0 +1,16 @@
+"""Gradient engines: per-example norms and weighted sums, exact or refused."""
+
+from clifftop.gradients.base import Criterion, GradientEngine, PerExampleLoss, UnsupportedModule
+from clifftop.gradients.loop import LoopEngine
+from clifftop.gradients.tape import TapeEngine
+from clifftop.gradients.vmap import VmapEngine
+
+__all__ = [
+    "Criterion",
+    "GradientEngine",
+    "LoopEngine",
+    "PerExampleLoss",
+    "TapeEngine",
+    "UnsupportedModule",
+    "VmapEngine",
+]

@@ -74,7 +74,14 @@ class TapeEngine:
 class TapeGrads:
     """Per-example gradients held as (input, output-gradient) pairs; instantiated only where needed."""
 
-    def __init__(self, losses: Tensor, calls: Sequence[tuple[Leaf, LeafCall]], trace: ModelTrace, params: Params, groups: GroupMap) -> None:
+    def __init__(
+        self,
+        losses: Tensor,
+        calls: Sequence[tuple[Leaf, LeafCall]],
+        trace: ModelTrace,
+        params: Params,
+        groups: GroupMap,
+    ) -> None:
         self.losses = losses
         self._calls = calls
         self._reused = trace.reused
@@ -92,7 +99,9 @@ class TapeGrads:
                 group = self._groups[name]
                 parts[group] = parts[group] + norm if group in parts else norm
             zero = torch.zeros_like(self.losses)
-            self._sq_norms = torch.stack([parts.get(g, zero) for g in range(num_groups(self._groups))], dim=-1)
+            self._sq_norms = torch.stack(
+                [parts.get(g, zero) for g in range(num_groups(self._groups))], dim=-1
+            )
         return self._sq_norms
 
     @torch.no_grad()
@@ -154,14 +163,17 @@ def _per_example(
 ) -> TapeGrads:
     live = {name: p.detach().requires_grad_() for name, p in params.items()}
     recorded: list[_Recorded] = []
-    with torch.enable_grad(), _recording(trace.leaves, recorded):
-        losses = _forward(trace, loss, live, batch, uniforms)
-    grads = iter(_backward(losses, recorded))
+    with torch.enable_grad():
+        with _recording(trace.leaves, recorded):
+            losses = _forward(trace, loss, live, batch, uniforms)
+        grads = iter(_backward(losses, recorded))
     calls: list[tuple[Leaf, LeafCall]] = []
     for seen, known in zip(recorded, trace.calls, strict=True):
         output_grads = [next(grads) for _ in seen.outputs]
         if any(g is not None for g in output_grads):
-            calls.append((known.leaf, _leaf_call(known, seen, output_grads, params, loss.constants, batch.num_runs)))
+            calls.append(
+                (known.leaf, _leaf_call(known, seen, output_grads, params, loss.constants, batch.num_runs))
+            )
     return TapeGrads(losses.detach(), calls, trace, params, groups)
 
 
@@ -169,7 +181,11 @@ def _forward(
     trace: ModelTrace, loss: PerExampleLoss, params: Params, batch: Batch, uniforms: Sequence[Tensor]
 ) -> Tensor:
     def one_run(
-        params: Params, constants: Params, inputs: Sequence[Tensor], targets: Sequence[Tensor], uniforms: Sequence[Tensor]
+        params: Params,
+        constants: Params,
+        inputs: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        uniforms: Sequence[Tensor],
     ) -> Tensor:
         if not trace.draws:
             return loss(params, constants, inputs, targets)
@@ -179,7 +195,9 @@ def _forward(
 
     if batch.num_runs == 1:
         inputs, targets = [x[0] for x in batch.inputs], [y[0] for y in batch.targets]
-        return one_run(first_run(params), first_run(loss.constants), inputs, targets, [u[0] for u in uniforms])[None]
+        return one_run(
+            first_run(params), first_run(loss.constants), inputs, targets, [u[0] for u in uniforms]
+        )[None]
     mapped = vmap(one_run, randomness="error")
     try:
         return mapped(params, loss.constants, list(batch.inputs), list(batch.targets), list(uniforms))
@@ -197,17 +215,19 @@ def _backward(losses: Tensor, recorded: Sequence[_Recorded]) -> list[Tensor | No
     if not wanted or not losses.requires_grad:
         return [None] * len(edges)
     try:
-        found = iter(torch.autograd.grad([losses], wanted, [torch.ones_like(losses)], allow_unused=True))
+        # A scalar needs no grad_outputs, whose check would import a symbolic-algebra package (0.4 s).
+        found = iter(torch.autograd.grad([losses.sum()], wanted, allow_unused=True))
     except RuntimeError as error:
         raise UnsupportedModule(
-            f"the tape must differentiate the model once, found that autograd cannot ({_first_line(error)}); use LoopEngine()"
+            f"the tape must differentiate the model once, found that autograd cannot ({_first_line(error)}); "
+            "use LoopEngine()"
         ) from error
     return [None if edge is None else next(found) for edge in edges]
 
 
 @contextmanager
 def _recording(leaves: Sequence[Leaf], recorded: list[_Recorded]) -> Iterator[None]:
-    def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def leave(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         recorded.append(
             _Recorded(
                 inputs=[_physical(x) for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)],
@@ -250,7 +270,9 @@ def _leaf_call(
     outputs = list(zip(output_grads, seen.outputs, known.output_axes, strict=True))
     differentiable = tuple(edge is not None for edge, _, _ in seen.outputs)
     grads = tuple(
-        _runs_first(torch.zeros(shape, device=p.device, dtype=p.dtype) if g is None else g, run_axis, axis, num_runs)
+        _runs_first(
+            torch.zeros(shape, device=p.device, dtype=p.dtype) if g is None else g, run_axis, axis, num_runs
+        )
         for g, (edge, shape, run_axis), axis in outputs
         if edge is not None
         for p in [next(iter(params.values()))]
@@ -270,7 +292,9 @@ def _leaf_call(
             spec=known.spec,
             leaves=known.leaves,
             input_axes=known.input_axes,
-            output_axes=tuple(a for a, wanted in zip(known.output_axes, differentiable, strict=True) if wanted),
+            output_axes=tuple(
+                a for a, wanted in zip(known.output_axes, differentiable, strict=True) if wanted
+            ),
             differentiable=differentiable,
             params={own: params[name] for own, name in known.leaf.names.items()},
             constants={n.removeprefix(prefix): c for n, c in constants.items() if n.startswith(prefix)},
@@ -287,7 +311,9 @@ def _runs_first(x: Tensor, run_axis: int | None, example_axis: int | None, num_r
     return x.movedim(example_axis + 1, 1) if example_axis else x
 
 
-def _weighted_sum(leaf: Leaf, call: LeafCall, weights: Mapping[str, Tensor], *, clean: bool) -> dict[str, Tensor]:
+def _weighted_sum(
+    leaf: Leaf, call: LeafCall, weights: Mapping[str, Tensor], *, clean: bool
+) -> dict[str, Tensor]:
     if clean:
         return leaf.rule.weighted_sum(call, weights)
     # Rows are cleared one parameter at a time: groups may give one row different weights.
@@ -326,7 +352,11 @@ def _require_agreement(trace: ModelTrace, loss: PerExampleLoss, params: Params, 
     with torch.enable_grad():
         total = _forward(trace, alone, live, few, kept).sum()
         names = list(live)
-        theirs = torch.autograd.grad(total, [live[n] for n in names], allow_unused=True, materialize_grads=True) if total.requires_grad else [torch.zeros_like(live[n]) for n in names]
+        theirs = (
+            torch.autograd.grad(total, [live[n] for n in names], allow_unused=True, materialize_grads=True)
+            if total.requires_grad
+            else [torch.zeros_like(live[n]) for n in names]
+        )
     tolerance = 1e-8 if total.dtype == torch.float64 else 1e-3
     for name, reference in zip(names, theirs, strict=True):
         gap = (ours[name] - reference).norm()

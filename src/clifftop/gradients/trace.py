@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
+from torch.utils.hooks import RemovableHandle
 
 from clifftop.flow import Batch, Params
 from clifftop.gradients.base import PerExampleLoss, UnsupportedModule
@@ -110,7 +111,8 @@ def trace_model(loss: PerExampleLoss, params: Params, batch: Batch) -> ModelTrac
     two, three = (_observe(loss, params, batch, size, leaves, draws) for size in (2, 3))
     if [call.leaf.path for call in two.calls] != [call.leaf.path for call in three.calls]:
         raise UnsupportedModule(
-            f"the order of calls must not depend on the batch, found a model that branches on it; use {_OTHER_ENGINES}"
+            f"the order of calls must not depend on the batch, found a model that branches on it; "
+            f"use {_OTHER_ENGINES}"
         )
     calls = tuple(_call_trace(a, b) for a, b in zip(two.calls, three.calls, strict=True))
     _require_independence(two, three, calls)
@@ -148,14 +150,18 @@ class _WatchParameters(TorchFunctionMode):
         self._active = active
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
         result = func(*args, **kwargs)
         if func is F.dropout and self._active and isinstance(self._active[-1].rule, FallbackRule):
             raise UnsupportedModule(
-                f"the tape needs dropout to lie outside the leaves, found one inside '{self._active[-1].path}' "
-                f"({type(self._active[-1].module).__name__}); use {_OTHER_ENGINES}"
+                "the tape needs dropout to lie outside the leaves, found one inside "
+                f"{_name(self._active[-1])}; use {_OTHER_ENGINES}"
             )
         if any(isinstance(x, Tensor) for x in pytree.tree_leaves(result)):
             for x in pytree.tree_leaves((tuple(args), kwargs)):
@@ -172,7 +178,12 @@ class _WatchParameters(TorchFunctionMode):
 
 
 def _observe(
-    loss: PerExampleLoss, params: Params, batch: Batch, size: int, leaves: Sequence[Leaf], draws: Sequence[Draw]
+    loss: PerExampleLoss,
+    params: Params,
+    batch: Batch,
+    size: int,
+    leaves: Sequence[Leaf],
+    draws: Sequence[Draw],
 ) -> _Observation:
     inputs, targets = first_examples(batch, size)
     values = {name: value.clone() for name, value in first_run(params).items()}
@@ -184,7 +195,12 @@ def _observe(
     ones = [torch.ones((size, *draw.rest), device=batch.mask.device).movedim(0, draw.axis) for draw in draws]
     seen = _Observation()
     active: list[Leaf] = []
-    with torch.no_grad(), DropoutFromUniforms(ones), _WatchParameters(owners, active), _hooks(leaves, active, seen):
+    with (
+        torch.no_grad(),
+        DropoutFromUniforms(ones),
+        _WatchParameters(owners, active),
+        _hooks(leaves, active, seen),
+    ):
         seen.losses = loss(values, first_run(loss.constants), inputs, targets)
     for call in seen.calls:
         if any(x._version != version for x, version in zip(call.inputs, call.versions, strict=True)):
@@ -197,13 +213,13 @@ def _observe(
 
 @contextmanager
 def _hooks(leaves: Sequence[Leaf], active: list[Leaf], seen: _Observation) -> Iterator[None]:
-    handles = []
+    handles: list[RemovableHandle] = []
     for leaf in leaves:
 
-        def enter(module: nn.Module, args: Any, leaf: Leaf = leaf) -> None:
+        def enter(_module: nn.Module, _args: Any, leaf: Leaf = leaf) -> None:
             active.append(leaf)
 
-        def leave(module: nn.Module, args: Any, kwargs: Any, output: Any, leaf: Leaf = leaf) -> None:
+        def leave(_module: nn.Module, args: Any, kwargs: Any, output: Any, leaf: Leaf = leaf) -> None:
             active.pop()
             flat, spec = pytree.tree_flatten((args, kwargs))
             inputs = [x for x in flat if isinstance(x, Tensor)]
@@ -231,8 +247,10 @@ def _hooks(leaves: Sequence[Leaf], active: list[Leaf], seen: _Observation) -> It
 
 
 def _call_trace(two: _SeenCall, three: _SeenCall) -> CallTrace:
-    where = f"'{two.leaf.path or '(root)'}' ({type(two.leaf.module).__name__})"
-    input_axes = tuple(_axis(a, b, f"an input of {where}") for a, b in zip(two.inputs, three.inputs, strict=True))
+    where = _name(two.leaf)
+    input_axes = tuple(
+        _axis(a, b, f"an input of {where}") for a, b in zip(two.inputs, three.inputs, strict=True)
+    )
     output_axes: list[int] = []
     for a, b in zip(two.outputs, three.outputs, strict=True):
         axis = _axis(a, b, f"an output of {where}")
@@ -251,14 +269,18 @@ def _call_trace(two: _SeenCall, three: _SeenCall) -> CallTrace:
     )
 
 
+def _name(leaf: Leaf) -> str:
+    return f"'{leaf.path or '(root)'}' ({type(leaf.module).__name__})"
+
+
 def _axis(two: Tensor, three: Tensor, where: str) -> int | None:
     axes = [i for i, (a, b) in enumerate(zip(two.shape, three.shape, strict=True)) if a != b]
     if not axes:
         return None
     if len(axes) > 1 or two.shape[axes[0]] != 2:
         raise UnsupportedModule(
-            f"the tape needs the examples on an axis of their own, found {where} with shape {tuple(two.shape)} "
-            f"for a batch of 2; keep the axis apart, or use {_OTHER_ENGINES}"
+            f"the tape needs the examples on an axis of their own, found {where} with shape "
+            f"{tuple(two.shape)} for a batch of 2; keep the axis apart, or use {_OTHER_ENGINES}"
         )
     return axes[0]
 
@@ -269,7 +291,7 @@ def _require_independence(two: _Observation, three: _Observation, calls: Sequenc
         return
     where = "the criterion, or the layers after the last leaf"
     for a, b, call in zip(two.calls, three.calls, calls, strict=True):
-        name = f"'{call.leaf.path or '(root)'}' ({type(call.leaf.module).__name__})"
+        name = _name(call.leaf)
         if not all(map(_close_rows, a.inputs, b.inputs, call.input_axes)):
             where = f"the layers before {name}"
             break
@@ -277,8 +299,9 @@ def _require_independence(two: _Observation, three: _Observation, calls: Sequenc
             where = name
             break
     raise UnsupportedModule(
-        f"an example's loss must not depend on the others in its batch, found that it does in {where}: no engine "
-        "can make this model private; replace what mixes the batch (batch statistics, contrastive terms)"
+        f"an example's loss must not depend on the others in its batch, found that it does in {where}: "
+        "no engine can make this model private; replace what mixes the batch (batch statistics, "
+        "contrastive terms)"
     )
 
 

@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clifftop.batching import Examples, draw_batch
+from clifftop.criteria import cross_entropy
 from clifftop.datasets import ArrayDataset
-from clifftop.flow import Params
 from clifftop.gradients import PerExampleLoss, TapeEngine
 from clifftop.gradients.base import constant_tensors, stack_runs, trainable_parameters
 from clifftop.lab.evaluate import evaluate
 from clifftop.lab.optim import CohortOptimizer
 from clifftop.lab.spec import RunSpec, SpecError
 from clifftop.noise import RunStreams
-from clifftop.private_gradient import PrivacyState, StepRecord, initial_state, private_gradient
+from clifftop.private_gradient import StepRecord, initial_state, private_gradient
 
 TRACE_FIELDS = tuple(f.name for f in fields(StepRecord))
 
@@ -58,30 +58,29 @@ class Block:
 
 def static_key(spec: RunSpec) -> str:
     """Specs with equal keys may train as one cohort."""
-    plan = spec.plan
-    shared = replace(
-        spec,
-        seed=0,
-        optimizer=replace(spec.optimizer, lr=1.0),
-        plan=replace(plan, clipping=replace(plan.clipping, clip_norm=1.0), noise=replace(plan.noise, noise_multiplier=1.0)),
-    )
+    plan = replace(spec.plan, clipping=spec.plan.clipping.template(), noise=spec.plan.noise.template())
+    shared = replace(spec, seed=0, optimizer=replace(spec.optimizer, lr=1.0), plan=plan)
     return shared.id
 
 
-def cohort_size(spec: RunSpec, *, budget_bytes: int = 256 << 20) -> int:
+def cohort_size(spec: RunSpec, *, budget_bytes: int = 1 << 30) -> int:
     """How many runs like ``spec`` to train together, so that one step's tensors fit ``budget_bytes``.
 
-    Counted on the meta device: parameters and their companions, and a batch's activations with
-    their gradients. A fixed rule of the spec alone, so that a sweep resumed forms the same cohorts.
+    Counted: parameters with their companions, and a batch's activations with their gradients, seen in
+    one forward pass on one example. A fixed rule of the spec alone, so that a sweep resumed forms the same cohorts.
     """
     model = _build_model(spec)
     data = _load_data(spec)
     parameters = sum(p.numel() for p in model.parameters())
     expected = spec.plan.expected_batch_size or getattr(spec.plan.sampler, "batch_size", 1)
     outputs: list[int] = []
-    handles = [m.register_forward_hook(lambda _m, _i, out: outputs.append(_numel(out))) for m in model.modules()]
+
+    def count(_module: nn.Module, _inputs: object, output: object) -> None:
+        outputs.append(output.numel() if isinstance(output, Tensor) else 0)
+
+    handles = [layer.register_forward_hook(count) for layer in model.modules()]
     with torch.no_grad():
-        model(torch.from_numpy(data.train_inputs[:1]))
+        model.eval()(torch.from_numpy(data.train_inputs[:1]))
     for handle in handles:
         handle.remove()
     numbers = 8 * parameters + 4 * expected * (sum(outputs) + data.train_inputs[0].size)
@@ -123,9 +122,11 @@ class _Cohort:
         self._train, self._test = _load_examples(distinct)
         models = [_build_model(spec) for spec in distinct]
         self._module = models[0]
-        self._criterion = nn.CrossEntropyLoss(reduction="none")
+        self._criterion = cross_entropy
         spread = self._streams.spread
-        self._params = {n: spread(v).clone() for n, v in stack_runs(map(trainable_parameters, models)).items()}
+        self._params = {
+            n: spread(v).clone() for n, v in stack_runs(map(trainable_parameters, models)).items()
+        }
         self._constants = {n: spread(v) for n, v in stack_runs(map(constant_tensors, models)).items()}
         self._optimizer = CohortOptimizer([spec.optimizer for spec in specs], self._params)
         self._privacy = initial_state([spec.plan for spec in specs], next(iter(self._params.values())))
@@ -239,9 +240,7 @@ def _build_model(spec: RunSpec) -> nn.Module:
         torch.default_generator.manual_seed(spec.seed)
         model = spec.model.resolve()(**spec.model.options)
     if not isinstance(model, nn.Module):
-        raise SpecError(f"model must be a torch.nn.Module, found {type(model).__name__} from {spec.model.target}")
+        raise SpecError(
+            f"model must be a torch.nn.Module, found {type(model).__name__} from {spec.model.target}"
+        )
     return model
-
-
-def _numel(output: object) -> int:
-    return output.numel() if isinstance(output, Tensor) else 0

@@ -44,7 +44,8 @@ class CohortOptimizer:
         spec = specs[0]
         if spec.name not in OPTIMIZERS:
             raise SpecError(
-                f"name must be an optimiser of a cohort, found name={spec.name!r}; use one of {', '.join(OPTIMIZERS)}"
+                f"name must be an optimiser of a cohort, found name={spec.name!r}; "
+                f"use one of {', '.join(OPTIMIZERS)}"
             )
         self._params = params
         first = next(iter(params.values()))
@@ -85,4 +86,6 @@ def _build(spec: OptimizerSpec, shadow: Params) -> torch.optim.Optimizer:
     try:
         return OPTIMIZERS[spec.name](list(shadow.values()), lr=1.0, **spec.options)  # type: ignore[call-arg]
     except (TypeError, ValueError) as error:
-        raise SpecError(f"options must be {spec.name}'s own, found options={dict(spec.options)} ({error})") from error
+        raise SpecError(
+            f"options must be {spec.name}'s own, found options={dict(spec.options)} ({error})"
+        ) from error

@@ -33,5 +33,9 @@ class NoiseMechanism(ABC, Generic[S]):
         """The states of several runs as one, run after run."""
 
     @abstractmethod
+    def template(self) -> NoiseMechanism[S]:
+        """This mechanism with the numbers that live in its state set to 1; equal templates run together."""
+
+    @abstractmethod
     def __call__(self, total: ClippedSum, state: S, stream: NoiseStream) -> tuple[NoisySum, S]:
         """The noisy sum and the next state."""

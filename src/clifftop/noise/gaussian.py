@@ -50,6 +50,10 @@ class Gaussian(NoiseMechanism[GaussianState]):
         """Noise multipliers, run after run."""
         return GaussianState(torch.cat([state.noise_multiplier for state in states]))
 
+    def template(self) -> Gaussian:
+        """Gaussian noise at 1: the multiplier is data."""
+        return Gaussian(noise_multiplier=1.0)
+
     def __call__(
         self, total: ClippedSum, state: GaussianState, stream: NoiseStream
     ) -> tuple[NoisySum, GaussianState]:

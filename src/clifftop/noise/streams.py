@@ -110,7 +110,8 @@ class KeyedStreams(RunStreams):
         size = sum(value[0].numel() for value in like.values())
         rows = np.empty((len(self.seeds), size), dtype=np.float64 if wide else np.float32)
         for row, seed in zip(rows, self.seeds, strict=True):
-            generator(seed, "noise", step).standard_normal(dtype=rows.dtype.type, out=row)
+            rng = generator(seed, "noise", step)
+            row[:] = rng.standard_normal(size) if wide else rng.standard_normal(size, dtype=np.float32)
         return torch.from_numpy(rows).to(device=first.device, dtype=first.dtype)
 
 

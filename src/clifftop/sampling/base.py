@@ -19,12 +19,12 @@ class BatchSampler(ABC):
     """A law for drawing batches. Its fields are public; how many examples there are is an argument."""
 
     @abstractmethod
-    def batch(self, step: int, *, num_examples: int, rng: np.random.Generator) -> Indices:
-        """The batch of ``step`` (from 0), drawn with that step's own generator."""
+    def batch(self, step: int, *, num_examples: int, rng: StepGenerators) -> Indices:
+        """The batch of ``step`` (from 0), drawn with that step's own generator ``rng(step)``."""
 
     def batches(self, num_examples: int, rng: StepGenerators, start: int = 0) -> Iterator[Indices]:
         """Batches from step ``start`` on, without end."""
         step = start
         while True:
-            yield self.batch(step, num_examples=num_examples, rng=rng(step))
+            yield self.batch(step, num_examples=num_examples, rng=rng)
             step += 1

@@ -54,7 +54,9 @@ class FallbackRule(Rule):
         layout = call.layout
         assert isinstance(layout, CallLayout)
 
-        def one_example(params: Params, constants: Params, inputs: tuple[Tensor, ...], grads: tuple[Tensor, ...]) -> Params:
+        def one_example(
+            params: Params, constants: Params, inputs: tuple[Tensor, ...], grads: tuple[Tensor, ...]
+        ) -> Params:
             def outputs(p: Params) -> tuple[Tensor, ...]:
                 args, kwargs = _arguments(layout, inputs)
                 result = functional_call(call.module, {**constants, **p}, args, kwargs)
@@ -64,7 +66,9 @@ class FallbackRule(Rule):
 
         in_dims = (None, None, tuple(0 if has else None for has in call.input_has_examples), 0)
         per_run = vmap(one_example, in_dims=in_dims, randomness="error")
-        return vmap(per_run, randomness="error")(layout.params, layout.constants, call.inputs, call.output_grads)
+        return vmap(per_run, randomness="error")(
+            layout.params, layout.constants, call.inputs, call.output_grads
+        )
 
 
 def weigh(grads: Tensor, weights: Tensor) -> Tensor:

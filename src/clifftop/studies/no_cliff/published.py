@@ -65,7 +65,9 @@ class PublishedStreams(RunStreams):
     def flat_normals(self, step: int, like: Params) -> Tensor:
         """Standard normals ``(S, P)``; steps are read in order."""
         if step < self._next_step:
-            raise ValueError(f"a sequential stream cannot go back, found step={step} after {self._next_step - 1}")
+            raise ValueError(
+                f"a sequential stream cannot go back, found step={step} after {self._next_step - 1}"
+            )
         shapes = [value.shape[1:] for value in like.values()]
         rows = torch.empty(len(self.seeds), sum(shape.numel() for shape in shapes))
         while self._next_step <= step:
