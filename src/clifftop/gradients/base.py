@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from traceback import walk_tb
 from types import FrameType
 from typing import Any, Protocol
 
@@ -73,8 +74,13 @@ class PerExampleLoss:
         return losses
 
 
-def call_with(module: nn.Module, tensors: Mapping[str, Tensor], args: tuple[Any, ...]) -> Any:
-    """``module(*args)`` with ``tensors`` in place of its parameters and buffers, tied ones included.
+def call_with(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None = None,
+) -> Any:
+    """``module(*args, **kwargs)`` with ``tensors`` as its parameters and buffers, tied ones included.
 
     ``torch.func.functional_call`` ties weights itself, but leaves a module that is registered
     under two names with the tensors of the call; so each tied tensor is named here, once a module.
@@ -88,7 +94,7 @@ def call_with(module: nn.Module, tensors: Mapping[str, Tensor], args: tuple[Any,
             canonical = first.setdefault(id(tensor), name)
             if canonical != name and canonical in tensors:
                 aliases[name] = tensors[canonical]
-    return functional_call(module, {**tensors, **aliases}, args, tie_weights=False)
+    return functional_call(module, {**tensors, **aliases}, args, dict(kwargs or {}), tie_weights=False)
 
 
 def trainable_parameters(module: nn.Module) -> dict[str, Tensor]:
@@ -125,6 +131,13 @@ def flat_groups(params: Iterable[str]) -> dict[str, int]:
 def num_groups(groups: GroupMap) -> int:
     """G, the number of groups in a map."""
     return max(groups.values(), default=-1) + 1
+
+
+def failed_layer(module: nn.Module, error: BaseException) -> str:
+    """The innermost layer of ``module`` whose forward pass ran when ``error`` rose, and why, for messages."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
+    return f"{innermost_layer(module, reversed(frames))}: {reason.rstrip('.')}"
 
 
 def innermost_layer(module: nn.Module, frames: Iterable[FrameType]) -> str:

@@ -40,7 +40,7 @@ class InstantiatedGrads:
 
         A row whose weight is 0 adds exactly 0, even where it is NaN or infinite.
         """
-        return {name: _weighted_rows(row, weights[..., self.groups[name]]) for name, row in self.rows.items()}
+        return {name: weighted_rows(row, weights[..., self.groups[name]]) for name, row in self.rows.items()}
 
 
 def row_sq_norms(rows: Tensor) -> Tensor:
@@ -56,6 +56,8 @@ def row_sq_norms(rows: Tensor) -> Tensor:
     flat = rows.flatten(start_dim=2) if rows.dim() > 2 else rows.unsqueeze(-1)
     # Half precision would round each block's norm; the norm itself is taken in float32 or better.
     dtype = torch.promote_types(flat.dtype, torch.float32)
+    if flat.shape[-1] <= _BLOCK:
+        return torch.linalg.vector_norm(flat, dim=-1, dtype=dtype).double().square()
     whole = flat.shape[-1] - flat.shape[-1] % _BLOCK
     blocks = flat[..., :whole].unflatten(-1, (whole // _BLOCK, _BLOCK))
     block_norms = torch.linalg.vector_norm(blocks, dim=-1, dtype=dtype)
@@ -94,7 +96,8 @@ def zero_where(rows: Tensor, drop: Tensor) -> Tensor:
     return torch.where(_like(drop, rows), rows.new_zeros(()), rows)
 
 
-def _weighted_rows(rows: Tensor, weights: Tensor) -> Tensor:
+def weighted_rows(rows: Tensor, weights: Tensor) -> Tensor:
+    """Sum over examples of ``(R, B)`` weights times ``(R, B, ...)`` rows; weight 0 adds exactly 0."""
     # Weights keep their precision: rounded to half precision, one could exceed its clip norm.
     dtype = torch.promote_types(rows.dtype, weights.dtype)
     kept = zero_where(rows, weights == 0).to(dtype)

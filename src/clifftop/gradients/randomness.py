@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from traceback import walk_stack
 from types import FunctionType
@@ -120,11 +120,11 @@ class _FindDraws(_DropoutMode):
         self.seen: list[_Seen] = []
         self._module = module
         self._device = device
-        self._hooks = _saved_tensor_hooks()
+        self._hooks = saved_tensor_hooks()
 
     def _drop(self, tensor: Tensor, p: float, mask_shape: tuple[int, ...]) -> Tensor:
         del p
-        if _saved_tensor_hooks() != self._hooks:
+        if saved_tensor_hooks() != self._hooks:
             raise UnsupportedModule(
                 f"a dropout must lie outside torch.utils.checkpoint, found one inside, in {self._here()}: no "
                 "engine can repeat its mask in the backward pass; move it out of the checkpoint"
@@ -154,7 +154,7 @@ class _FindDraws(_DropoutMode):
 class DropoutFromUniforms(_DropoutMode):
     """Replaces the i-th dropout of a forward pass by the mask ``uniforms[i] >= p``, scaled by 1/(1-p)."""
 
-    def __init__(self, uniforms: Sequence[Tensor]) -> None:
+    def __init__(self, uniforms: Iterable[Tensor]) -> None:
         super().__init__()
         self._uniforms = iter(uniforms)
 
@@ -266,7 +266,7 @@ def _draw(two: _Seen, three: _Seen) -> Draw:
     return Draw(axis=axes[0], rest=tuple(s for i, s in enumerate(two.shape) if i != axes[0]))
 
 
-def _saved_tensor_hooks() -> object:
+def saved_tensor_hooks() -> object:
     """The innermost hooks on tensors saved for backward, which a checkpoint sets; None outside."""
     return torch._C._autograd._top_saved_tensors_default_hooks(False)  # noqa: SLF001  no public name
 
@@ -307,4 +307,5 @@ __all__ = [
     "first_examples",
     "first_run",
     "generator_states",
+    "saved_tensor_hooks",
 ]

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
@@ -21,13 +20,14 @@ from torch.utils import _pytree as pytree
 from torch.utils.hooks import RemovableHandle
 
 from clifftop.flow import Batch, Params
-from clifftop.gradients.base import PerExampleLoss, UnsupportedModule
+from clifftop.gradients.base import PerExampleLoss, UnsupportedModule, with_own_buffers
 from clifftop.gradients.randomness import (
     Draw,
     DropoutFromUniforms,
     find_draws,
     first_examples,
     first_run,
+    saved_tensor_hooks,
 )
 from clifftop.gradients.rules import FallbackRule, Rule, rule_for
 from clifftop.gradients.rules.fallback import TENSOR_PLACE
@@ -114,6 +114,8 @@ def trace_model(loss: PerExampleLoss, params: Params, batch: Batch) -> ModelTrac
             f"the order of calls must not depend on the batch, found a model that branches on it; "
             f"use {_OTHER_ENGINES}"
         )
+    if batch.num_runs > 1:
+        _refuse_checkpoints(two.calls)
     calls = tuple(_call_trace(a, b) for a, b in zip(two.calls, three.calls, strict=True))
     _require_independence(two, three, calls)
     uses: dict[str, int] = {}
@@ -133,18 +135,26 @@ class _SeenCall:
     inputs: list[Tensor]
     versions: list[int]
     outputs: list[Tensor]
+    dropouts: int
+    in_checkpoint: bool
 
 
 @dataclass(kw_only=True)
 class _Observation:
+    """What one pass did; ``active`` holds the leaves being run and the dropouts before each began."""
+
     calls: list[_SeenCall] = field(default_factory=list)
+    active: list[tuple[Leaf, int]] = field(default_factory=list)
+    dropouts: int = 0
     losses: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 class _WatchParameters(TorchFunctionMode):
-    """Refuses a parameter that enters an operation outside its own leaf, and dropout inside a leaf."""
+    """Refuses a parameter that enters an operation outside its own leaf."""
 
-    def __init__(self, owners: Mapping[int, tuple[str, frozenset[str]]], active: list[Leaf]) -> None:
+    def __init__(
+        self, owners: Mapping[int, tuple[str, frozenset[str]]], active: list[tuple[Leaf, int]]
+    ) -> None:
         super().__init__()
         self._owners = owners
         self._active = active
@@ -158,11 +168,6 @@ class _WatchParameters(TorchFunctionMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         result = func(*args, **kwargs)
-        if func is F.dropout and self._active and isinstance(self._active[-1].rule, FallbackRule):
-            raise UnsupportedModule(
-                "the tape needs dropout to lie outside the leaves, found one inside "
-                f"{_name(self._active[-1])}; use {_OTHER_ENGINES}"
-            )
         if any(isinstance(x, Tensor) for x in pytree.tree_leaves(result)):
             for x in pytree.tree_leaves((tuple(args), kwargs)):
                 if id(x) in self._owners:
@@ -170,7 +175,7 @@ class _WatchParameters(TorchFunctionMode):
         return result
 
     def _check(self, name: str, paths: frozenset[str]) -> None:
-        if not any(leaf.path in paths for leaf in self._active):
+        if not any(leaf.path in paths for leaf, _ in self._active):
             raise UnsupportedModule(
                 f"the tape needs each parameter to be used by the module that owns it, found '{name}' used "
                 f"outside '{' or '.join(sorted(paths)) or '(root)'}'; use {_OTHER_ENGINES}"
@@ -194,14 +199,20 @@ def _observe(
     owners = {id(value): (name, frozenset(paths[name])) for name, value in values.items()}
     ones = [torch.ones((size, *draw.rest), device=batch.mask.device).movedim(0, draw.axis) for draw in draws]
     seen = _Observation()
-    active: list[Leaf] = []
+
+    def counted() -> Iterator[Tensor]:
+        for one in ones:
+            seen.dropouts += 1
+            yield one
+
+    # Nothing here requires a gradient, but a checkpoint shows only where one could be taken.
     with (
-        torch.no_grad(),
-        DropoutFromUniforms(ones),
-        _WatchParameters(owners, active),
-        _hooks(leaves, active, seen),
+        torch.enable_grad(),
+        DropoutFromUniforms(counted()),
+        _WatchParameters(owners, seen.active),
+        _hooks(leaves, seen),
     ):
-        seen.losses = loss(values, first_run(loss.constants), inputs, targets)
+        seen.losses = loss(values, first_run(with_own_buffers(loss)), inputs, targets)
     for call in seen.calls:
         if any(x._version != version for x, version in zip(call.inputs, call.versions, strict=True)):
             raise UnsupportedModule(
@@ -212,15 +223,15 @@ def _observe(
 
 
 @contextmanager
-def _hooks(leaves: Sequence[Leaf], active: list[Leaf], seen: _Observation) -> Iterator[None]:
+def _hooks(leaves: Sequence[Leaf], seen: _Observation) -> Iterator[None]:
     handles: list[RemovableHandle] = []
     for leaf in leaves:
 
         def enter(_module: nn.Module, _args: Any, leaf: Leaf = leaf) -> None:
-            active.append(leaf)
+            seen.active.append((leaf, seen.dropouts))
 
         def leave(_module: nn.Module, args: Any, kwargs: Any, output: Any, leaf: Leaf = leaf) -> None:
-            active.pop()
+            _, before = seen.active.pop()
             flat, spec = pytree.tree_flatten((args, kwargs))
             inputs = [x for x in flat if isinstance(x, Tensor)]
             seen.calls.append(
@@ -232,6 +243,8 @@ def _hooks(leaves: Sequence[Leaf], active: list[Leaf], seen: _Observation) -> It
                     versions=[x._version for x in inputs],
                     # Later in-place edits of an output are the model's right; the probe compares values.
                     outputs=[x.clone() for x in pytree.tree_leaves(output) if isinstance(x, Tensor)],
+                    dropouts=seen.dropouts - before,
+                    in_checkpoint=saved_tensor_hooks() is not None,
                 )
             )
 
@@ -246,8 +259,23 @@ def _hooks(leaves: Sequence[Leaf], active: list[Leaf], seen: _Observation) -> It
             handle.remove()
 
 
+def _refuse_checkpoints(calls: Sequence[_SeenCall]) -> None:
+    for call in calls:
+        if call.in_checkpoint:
+            raise UnsupportedModule(
+                f"the tape needs a leaf of a cohort to run once, found {_name(call.leaf)} inside "
+                "torch.utils.checkpoint, which runs it again in the backward pass; train one run at a time, "
+                "or use LoopEngine()"
+            )
+
+
 def _call_trace(two: _SeenCall, three: _SeenCall) -> CallTrace:
     where = _name(two.leaf)
+    if two.dropouts and isinstance(two.leaf.rule, FallbackRule):
+        raise UnsupportedModule(
+            f"the tape needs dropout to lie outside the leaves, found {two.dropouts} inside {where}; "
+            f"use {_OTHER_ENGINES}"
+        )
     input_axes = tuple(
         _axis(a, b, f"an input of {where}") for a, b in zip(two.inputs, three.inputs, strict=True)
     )

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from traceback import walk_tb
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import grad_and_value, vmap
+from torch import Tensor
+from torch.func import grad_and_value
 
 from clifftop.flow import Batch, DrawStream, GroupMap, Params
 from clifftop.gradients.base import (
     PerExampleLoss,
     UnsupportedModule,
-    innermost_layer,
+    failed_layer,
     refuse_shared_statistics,
-    with_own_buffers,
 )
 from clifftop.gradients.instantiated import InstantiatedGrads, no_examples, without_padding, zero_where
-from clifftop.gradients.mapping import slow_operations_allowed
+from clifftop.gradients.mapping import over_runs_and_examples
 from clifftop.gradients.randomness import Draw, DropoutFromUniforms, draw_uniforms, find_draws
 
 
@@ -66,52 +63,34 @@ class VmapEngine:
         uniforms = draw_uniforms(dropouts, batch.padded_size, draws)
         data = (*filled.inputs, *filled.targets, *uniforms)
         per_example = grad_and_value(_example_loss(loss, dropouts, len(filled.inputs), len(filled.targets)))
+        buffers = {name for name, _ in loss.module.named_buffers()}
         chunks = zip(*(x.split(self.chunk_size or batch.padded_size, dim=1) for x in data), strict=True)
+        parts: list[tuple[Params, Tensor]] = []
         try:
-            with slow_operations_allowed():
-                parts = [_map(per_example, loss, params, [x.contiguous() for x in chunk]) for chunk in chunks]
+            for chunk in chunks:
+                rows = [x.contiguous() for x in chunk]
+                parts.append(
+                    over_runs_and_examples(per_example, params, loss.constants, rows, buffers=buffers)
+                )
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            raise UnsupportedModule(_cannot_transform(loss.module, error)) from error
-        padding = ~batch.mask
-        rows = {
-            name: zero_where(torch.cat([part[name] for part, _ in parts], dim=1), padding) for name in params
-        }
-        losses = zero_where(torch.cat([part for _, part in parts], dim=1), padding)
-        return InstantiatedGrads(losses=losses, rows=rows, groups=groups)
+            raise UnsupportedModule(
+                "torch.func must be able to transform the model, found that it cannot transform "
+                f"{failed_layer(loss.module, error)}; use LoopEngine()"
+            ) from error
+        return _joined(parts, batch, groups)
 
 
-def _map(
-    per_example: Callable[..., Any], loss: PerExampleLoss, params: Params, data: Sequence[Tensor]
-) -> tuple[Params, Tensor]:
-    """Gradients ``(R, B, ...)`` and losses ``(R, B)``, detached."""
-    num_runs, size = data[0].shape[:2]
-    # Parameters mapped over runs only are quicker. But torch.func has rules (PReLU's backward in
-    # 2.13) that then pair runs with examples: an error where the counts differ, silent where not.
-    if num_runs == 1 or size not in (1, num_runs):
-        try:
-            per_run = vmap(per_example, in_dims=(None, None, [0] * len(data)))
-            return _detached(vmap(per_run)(params, with_own_buffers(loss), list(data)))
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError:
-            # Recurrent layers fail too, and map well where everything is mapped alike.
-            pass
-    constants = _for_each(with_own_buffers(loss), size)
-    for name, _ in loss.module.named_buffers():
-        constants[name] = constants[name].contiguous()
-    return _detached(vmap(vmap(per_example))(_for_each(params, size), constants, list(data)))
-
-
-def _for_each(tensors: Params, size: int) -> Params:
-    """Each ``(R, ...)`` as a view ``(R, size, ...)``."""
-    return {name: x.unsqueeze(1).expand(len(x), size, *x.shape[1:]) for name, x in tensors.items()}
-
-
-def _detached(result: tuple[Params, Tensor]) -> tuple[Params, Tensor]:
-    gradients, losses = result
-    return {name: value.detach() for name, value in gradients.items()}, losses.detach()
+def _joined(parts: Sequence[tuple[Params, Tensor]], batch: Batch, groups: GroupMap) -> InstantiatedGrads:
+    """The chunks one after another, with zeros at padding."""
+    padding = ~batch.mask
+    rows = {
+        name: zero_where(torch.cat([gradients[name] for gradients, _ in parts], dim=1).detach(), padding)
+        for name in parts[0][0]
+    }
+    losses = zero_where(torch.cat([losses for _, losses in parts], dim=1).detach(), padding)
+    return InstantiatedGrads(losses=losses, rows=rows, groups=groups)
 
 
 def _example_loss(
@@ -127,12 +106,3 @@ def _example_loss(
             return loss(params, constants, alone[:num_inputs], alone[num_inputs:]).squeeze(0)
 
     return one
-
-
-def _cannot_transform(module: nn.Module, error: RuntimeError) -> str:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
-    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-    return (
-        "torch.func must be able to transform the model, found that it cannot transform "
-        f"{innermost_layer(module, reversed(frames))} ({reason.rstrip('.')}); use LoopEngine()"
-    )

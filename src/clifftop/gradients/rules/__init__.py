@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.utils import parametrize
 
-from clifftop.gradients.rules.base import LeafCall, Rule, squared_norm
+from clifftop.gradients.rules.base import GhostRule, LeafCall, Rule
 from clifftop.gradients.rules.fallback import CallLayout, FallbackRule
 from clifftop.gradients.rules.linear import LinearRule
 
@@ -29,4 +29,4 @@ def rule_for(leaf: nn.Module) -> Rule:
     return _FALLBACK
 
 
-__all__ = ["CallLayout", "FallbackRule", "LeafCall", "LinearRule", "Rule", "rule_for", "squared_norm"]
+__all__ = ["CallLayout", "FallbackRule", "GhostRule", "LeafCall", "LinearRule", "Rule", "rule_for"]

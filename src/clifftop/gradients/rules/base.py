@@ -1,4 +1,4 @@
-"""What a rule for one kind of leaf must offer: norms, weighted sums, and the gradients themselves."""
+"""What a rule for one kind of leaf must offer: its examples' gradients, or their norms and sums."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-
-_BLOCK = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +34,18 @@ class LeafCall:
 
 
 class Rule(ABC):
-    """Turns (input, output-gradient) of one leaf call into per-example norms and weighted sums.
+    """Turns (input, output-gradient) of one leaf call into per-example gradients.
 
-    Every method returns one entry a trainable parameter, keyed by the leaf's own parameter name.
+    Every method returns one entry for each of ``call.names``, keyed by the leaf's own name.
     """
+
+    @abstractmethod
+    def instantiate(self, call: LeafCall) -> dict[str, Tensor]:
+        """Each example's gradient, ``(R, B, ...)``."""
+
+
+class GhostRule(Rule):
+    """A rule that needs no per-example gradient in memory for norms and sums."""
 
     @abstractmethod
     def sq_norms(self, call: LeafCall) -> dict[str, Tensor]:
@@ -52,26 +57,3 @@ class Rule(ABC):
 
         The caller has replaced non-finite rows whose weight is 0.
         """
-
-    @abstractmethod
-    def instantiate(self, call: LeafCall) -> dict[str, Tensor]:
-        """Each example's gradient, ``(R, B, ...)``."""
-
-
-def squared_norm(rows: Tensor, keep: int = 2) -> Tensor:
-    """Squared L2 norm over all axes but the first ``keep``.
-
-    Accumulated in blocks, because one long float32 accumulation is biased low by up to 1e-3,
-    which would let a clipped gradient exceed its bound.
-
-    >>> squared_norm(torch.full((1, 1, 3), 2.0)).item()
-    12.0
-    """
-    flat = rows.flatten(keep) if rows.dim() > keep else rows.unsqueeze(-1)
-    length = flat.shape[-1]
-    if length <= _BLOCK:
-        return torch.linalg.vector_norm(flat, dim=-1).square()
-    whole = length - length % _BLOCK
-    blocks = torch.linalg.vector_norm(flat[..., :whole].unflatten(-1, (-1, _BLOCK)), dim=-1)
-    rest = torch.linalg.vector_norm(flat[..., whole:], dim=-1, keepdim=True)
-    return torch.cat([blocks, rest], dim=-1).square().sum(-1)

@@ -9,14 +9,17 @@ arXiv:1510.01799); with several it is the sum of ``(a_t . a_s)(g_t . g_s)``, the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import final
 
 import torch
 from torch import Tensor
 
-from clifftop.gradients.rules.base import LeafCall, Rule, squared_norm
+from clifftop.gradients.instantiated import row_sq_norms
+from clifftop.gradients.rules.base import GhostRule, LeafCall
 
 
-class LinearRule(Rule):
+@final
+class LinearRule(GhostRule):
     """Norms by ghost products, sums by one batched contraction."""
 
     def sq_norms(self, call: LeafCall) -> dict[str, Tensor]:
@@ -26,7 +29,7 @@ class LinearRule(Rule):
         if "weight" in call.names:
             norms["weight"] = _weight_sq_norms(a, g)
         if "bias" in call.names:
-            norms["bias"] = squared_norm(g.sum(2) if g.dim() == 4 else g)
+            norms["bias"] = row_sq_norms(g.sum(2) if g.dim() == 4 else g)
         return norms
 
     def weighted_sum(self, call: LeafCall, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -62,11 +65,11 @@ def _operands(call: LeafCall) -> tuple[Tensor, Tensor]:
 
 def _weight_sq_norms(a: Tensor, g: Tensor) -> Tensor:
     if a.dim() == 3:
-        return squared_norm(a) * squared_norm(g)
+        return row_sq_norms(a) * row_sq_norms(g)
     positions, d, p = a.shape[2], a.shape[-1], g.shape[-1]
     if positions * (d + p) <= d * p:
-        return ((a @ a.mT) * (g @ g.mT)).sum((-1, -2)).clamp_min(0)
-    return squared_norm(_outer(a, g))
+        return ((a @ a.mT) * (g @ g.mT)).sum((-1, -2)).clamp_min(0).double()
+    return row_sq_norms(_outer(a, g))
 
 
 def _outer(a: Tensor, g: Tensor) -> Tensor:

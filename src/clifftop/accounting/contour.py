@@ -1,0 +1,306 @@
+r"""Delta of a composition at any epsilon, between two proven bounds, from one contour integral.
+
+Let S be the summed privacy loss under P and ``Lambda(z) = ln E_P[exp(z S)]``. For ``c > 0``,
+
+    delta(eps) = E_P[(1 - e^{eps - S})_+]
+               = 1/(2 pi i) int_{c - i oo}^{c + i oo} exp(Lambda(z) - z eps) / (z (z + 1)) dz
+
+(Alghamdi et al. 2023, "The saddle-point method in differential privacy"). Four steps make numbers of it.
+
+**Smoothing, instead of a bound on how fast the integrand decays.** Compose one more Gaussian mechanism,
+of ``mu^2 = v``: it adds ``v z (z + 1) / 2`` to Lambda, so the integrand falls like ``exp(-v y^2 / 2)``,
+and it can only raise delta: with D_v the smoothed one, ``delta <= D_v``. By how much is known. With
+``X = S - eps`` given, smoothing adds the time value of an option, which is the integral of its vega over
+the volatility t: ``int_0^{sqrt v} (2 pi)^{-1/2} exp(-X^2/(2 t^2) - X/2 - t^2/8) dt``, which is at most
+``sqrt(v / (2 pi)) exp(-X^2/(2v) - X/2)``. That is itself an inverse transform, so
+
+    delta >= 1/(2 pi i) int exp(Lambda(z) + v z (z + 1)/2 - z eps) [1/(z (z + 1)) - v e^{v/8}] dz.
+
+Half of ``v`` times the integral without the bracket is the leading term of the true gap, and makes the
+estimate. For large v, good enough where losses are large, there is a second lower bound: the added loss
+is N(v/2, v), so ``delta(eps) >= D_v(eps + v/2 + t sqrt v) - Phi(-t)`` for every t, and
+``Phi(-t) <= exp(-t^2/2) / 2``.
+
+**Sampling in y** at spacing ``2 pi / period`` gives exactly ``sum_m D_v(eps + m period) e^{c m period}``
+(Poisson summation). Every term is >= 0, so the sum is an upper bound as it stands; the lower bound
+subtracts the terms m < 0 by ``D_v <= 1`` and m > 0 by the Renyi bound at tilts c' > c. The gap's integral
+has a non-negative kernel, so sampling only enlarges what the lower bound subtracts.
+
+**Cutting off** at Y: the moment at z is at most that at c in modulus, so what is left is at most
+``(1/pi) int_Y^oo e^{-V y^2/2} y^-2 dy <= e^{-V Y^2/2} / (pi V Y^3)`` and, for the gap,
+``v e^{-V Y^2/2} / (pi V Y)``, relative to ``exp(Lambda(c) - c eps)``; V is v plus the mu^2 of the
+composition's own Gaussian releases.
+
+**Errors of the moments**, one step's ``psi(y)`` off by at most e(y) (`TiltedLoss`, `spectrum`): the
+product of powers changes by at most ``sum_i n_i e_i / M_i prod_i M_i^{n_i}``, ``M_i = |psi_i| + e_i``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clifftop.accounting.base import Bound
+from clifftop.accounting.losses import TAIL_WIDTH, UNIT_ROUNDOFF, Array, TooFine, tilted_loss
+from clifftop.accounting.moments import Composition, log_kink
+from clifftop.accounting.spectrum import spectrum
+
+METHOD = "privacy loss, contour integral"
+CUTOFF = 25.0
+"""V Y^2 / 2 at the cut: what is cut off is of order exp(-25) of the whole."""
+WRAP_MARGIN = 20.0
+"""What wraps around is planned to be exp(-20) of delta; what it is, is bounded afterwards."""
+SHIFT_MARGIN = 7.0
+"""The second lower bound's ``Phi(-t)`` is planned to be exp(-7) of delta."""
+LADDER = (0.35, 0.6, 1.0, 1.3, 1.8, 3.0, 6.0)
+"""Multiples of the Renyi bound's tilt: a contour may pass through those up to 1, and the wrapped right
+tail is bounded by the moments at all beyond it. Any choice is sound."""
+MAX_LOST_FOLDS = 7.0
+"""A contour off the saddle loses so many e-folds of relative precision at most."""
+TYPICAL_SPREAD = 12.0
+"""Points are planned for this width beside the tails': a guess of what the quadrature keeps, no promise."""
+ROUNDING = 64.0 * UNIT_ROUNDOFF
+"""Relative error of one sampled term: logarithm, multiple, exponential of at most some 40, kernel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How many frequencies, and how many quadrature points a step, a contour may take."""
+
+    max_frequencies: int
+    max_points: int
+
+
+EFFORTS = (
+    Effort(max_frequencies=1 << 14, max_points=1 << 14),
+    Effort(max_frequencies=1 << 16, max_points=1 << 16),
+    Effort(max_frequencies=1 << 17, max_points=1 << 18),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contour:
+    """A sampled contour: bounds delta at any epsilon >= 0, tightly near the one it was made for.
+
+    Relative to ``exp(log_scale - tilt epsilon)``, ``terms`` sum to D_v and ``gap_terms`` to twice the
+    leading term of its gap to delta; both have slacks for all proven errors. ``shift`` is
+    ``v/2 + t sqrt v`` and ``shift_loss`` bounds ``Phi(-t)``. ``wraps`` holds tilts c' with
+    ``Lambda(c') + v c' (c' + 1)/2 + ln k(c')``.
+    """
+
+    tilt: float
+    period: float
+    log_scale: float
+    centre: float
+    frequencies: Array
+    terms: NDArray[np.complex128]
+    gap_terms: NDArray[np.complex128]
+    slack: float
+    gap_slack: float
+    gap_factor: float
+    shift: float
+    shift_loss: float
+    wraps: tuple[tuple[float, float], ...]
+
+    def delta(self, epsilon: float) -> Bound:
+        """Bounds on delta at ``epsilon``; they hold at every ``epsilon >= 0``."""
+        value, slack = self._sum(self.terms, epsilon)
+        gap, gap_slack = self._sum(self.gap_terms, epsilon)
+        upper = _clip((value + slack + self.slack) * self._scale(epsilon, 1.0))
+        inside = value - slack - self.slack - self.gap_factor * (gap + gap_slack + self.gap_slack)
+        lower = inside * self._scale(epsilon, -1.0) - self._wrapped(epsilon)
+        if self.gap_factor > 1.1:
+            lower = max(lower, self._shifted_lower(epsilon + self.shift))
+        lower = min(_clip(lower), upper)
+        estimate = (value - 0.5 * gap) * self._scale(epsilon, 0.0)
+        return Bound(lower=lower, estimate=min(max(estimate, lower), upper), upper=upper, method=METHOD)
+
+    def _shifted_lower(self, shifted: float) -> float:
+        """The second lower bound: D_v at ``shifted``, less what the added loss exceeds the shift by."""
+        value, slack = self._sum(self.terms, shifted)
+        inside = (value - slack - self.slack) * self._scale(shifted, -1.0)
+        return inside - self._wrapped(shifted) - self.shift_loss
+
+    def _sum(self, terms: NDArray[np.complex128], epsilon: float) -> tuple[float, float]:
+        """The inverse transform's sum at ``epsilon``, and a bound on its rounding error.
+
+        A phase is good to a few roundings of the two numbers that it subtracts.
+        """
+        turned = terms * np.exp(1j * self.frequencies * (self.centre - epsilon))
+        phase = 8.0 * UNIT_ROUNDOFF * (abs(self.centre) + abs(epsilon)) * self.frequencies
+        return float(np.sum(turned.real)), float(np.sum(np.abs(terms) * (phase + ROUNDING)))
+
+    def _scale(self, epsilon: float, direction: float) -> float:
+        """``exp(log_scale - tilt epsilon)``, rounded up (1) or down (-1) beyond all rounding errors."""
+        exponent = self.log_scale - self.tilt * epsilon
+        rounding = 16.0 * UNIT_ROUNDOFF * (abs(self.log_scale) + self.tilt * epsilon + 1.0)
+        return _exp(exponent + direction * rounding)
+
+    def _wrapped(self, epsilon: float) -> float:
+        """A bound on the samples' terms m != 0, sums of geometric series."""
+        turn = self.tilt * self.period
+        left = math.exp(-turn) / -math.expm1(-turn)
+        right = math.inf
+        for tilt, log_bound in self.wraps:
+            fall = (tilt - self.tilt) * self.period
+            right = min(right, _exp(log_bound - tilt * epsilon - fall) / -math.expm1(-fall))
+        return left + right
+
+
+def make_contour(
+    composition: Composition,
+    *,
+    tilt: float,
+    epsilon: float,
+    log_delta: float,
+    precision: float,
+    effort: Effort,
+) -> Contour | None:
+    """A contour for epsilons near ``epsilon``, where delta is near ``exp(log_delta)``.
+
+    ``tilt`` is that of the Renyi bound, ``precision`` the wished error in epsilon, granted as far as
+    ``effort`` allows. None where no contour is worth its cost. Any contour returned is sound, whatever
+    the arguments were.
+    """
+    moments = [(tilt * factor, composition.log_moment(tilt * factor)) for factor in LADDER]
+    ladder = [(at, moment) for at, moment in moments if math.isfinite(moment)]
+    plans = _plans(ladder, tilt, epsilon, log_delta)
+    if not plans:
+        return None
+    period, chosen = min(plans, key=lambda plan: plan[0] * math.sqrt(1.0 + plan[1]))
+    # The bounds on epsilon lie about v (1 + tilt) / 2 on each side of the truth.
+    smoothing = precision / (1.0 + chosen)
+    highest = _highest_frequency(composition, chosen, period, effort)
+    smoothing = max(smoothing, 2.0 * CUTOFF / highest**2 - composition.gaussian_mu_sq)
+    beyond = [pair for pair in ladder if pair[0] > chosen]
+    try:
+        return _sample(composition, chosen, period, smoothing, beyond, log_delta)
+    except TooFine:
+        return None
+
+
+def _plans(
+    ladder: list[tuple[float, float]], tilt: float, epsilon: float, log_delta: float
+) -> list[tuple[float, float]]:
+    """Pairs of a period and a tilt for which wrapping costs about ``exp(log_delta - WRAP_MARGIN)``."""
+    plans: list[tuple[float, float]] = []
+    saddle = min((moment - at * epsilon for at, moment in ladder), default=0.0)
+    for at, moment in ladder:
+        periods = [
+            (bound + log_kink(other) - other * epsilon - log_delta + WRAP_MARGIN) / (other - at)
+            for other, bound in ladder
+            if other > at
+        ]
+        if periods and at <= tilt and moment - at * epsilon - saddle <= MAX_LOST_FOLDS:
+            plans.append((max((WRAP_MARGIN - log_delta) / at, min(periods)), at))
+    return plans
+
+
+def _highest_frequency(composition: Composition, tilt: float, period: float, effort: Effort) -> float:
+    """The highest frequency that ``effort`` pays for."""
+    highest = 2.0 * math.pi * effort.max_frequencies / period
+    for pair, _ in composition.steps:
+        spread = min(sum(pair.slope_excess(tilt)), TYPICAL_SPREAD) + 2.0 * TAIL_WIDTH
+        rate = pair.strip_exponents(tilt)[0] / pair.noise_multiplier
+        highest = min(highest, 2.0 * math.pi * effort.max_points / (spread * rate))
+    return highest
+
+
+def _sample(
+    composition: Composition,
+    tilt: float,
+    period: float,
+    smoothing: float,
+    beyond: list[tuple[float, float]],
+    log_delta: float,
+) -> Contour:
+    """The contour at ``tilt`` with these samples; ``beyond`` are tilts and log moments right of it."""
+    variance = composition.gaussian_mu_sq + smoothing
+    count = math.ceil(math.sqrt(2.0 * CUTOFF / variance) * period / (2.0 * math.pi)) + 1
+    frequencies = (2.0 * math.pi / period) * np.arange(count, dtype=np.float64)
+    product = _multiply(composition, tilt, period, variance, frequencies)
+    z = tilt + 1j * frequencies
+    kernel = 1.0 / (z * (z + 1.0))
+    size = np.abs(kernel)
+    cut = float(frequencies[-1])
+    largest = _exp(float(product.log_bound[0]))
+    cut_off = largest * math.exp(-0.5 * variance * cut**2) / (math.pi * variance * cut)
+    modulus = np.abs(product.values)
+    kept = modulus > 1e-18 * modulus[0]
+    left_out = modulus[~kept]
+    reach = math.sqrt(2.0 * (SHIFT_MARGIN - log_delta))
+    return Contour(
+        tilt=tilt,
+        period=period,
+        log_scale=product.log_scale,
+        centre=product.centre,
+        frequencies=frequencies[kept],
+        terms=(product.values * kernel)[kept],
+        gap_terms=smoothing * product.values[kept],
+        slack=float(product.errors @ size) + cut_off / cut**2 + float(left_out @ size[~kept]),
+        gap_slack=smoothing * (float(product.errors.sum()) + cut_off + float(left_out.sum())),
+        gap_factor=_exp(smoothing / 8.0),
+        shift=0.5 * smoothing + reach * math.sqrt(smoothing),
+        shift_loss=0.5 * math.exp(-0.5 * reach**2) * (1.0 + ROUNDING),
+        wraps=tuple((at, log + 0.5 * smoothing * at * (1.0 + at) + log_kink(at)) for at, log in beyond),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Product:
+    """The smoothed composition's moments on the contour, times the trapezoidal rule's weights.
+
+    Relative to ``exp(log_scale)`` and turned by ``centre``; ``errors`` bounds each value's error and
+    ``log_bound`` the log modulus of the unweighted moment, errors included.
+    """
+
+    log_scale: float
+    centre: float
+    values: NDArray[np.complex128]
+    errors: Array
+    log_bound: Array
+
+
+def _multiply(
+    composition: Composition, tilt: float, period: float, variance: float, frequencies: Array
+) -> _Product:
+    count = len(frequencies)
+    scales = [0.5 * variance * tilt * (1.0 + tilt)]
+    centres = [0.5 * variance * (2.0 * tilt + 1.0)]
+    log_modulus = -0.5 * variance * frequencies**2
+    log_bound = log_modulus.copy()
+    angle = np.zeros(count)
+    relative_error = np.zeros(count)
+    for pair, copies in composition.steps:
+        law = tilted_loss(pair, tilt, max_frequency=float(frequencies[-1]))
+        mean = float(law.weights @ law.losses)
+        psi, error = spectrum(law.losses - mean, law.weights, period=period, count=count)
+        error = error + law.error(frequencies) + ROUNDING
+        modulus = np.abs(psi)
+        log_modulus += copies * np.log(np.maximum(modulus, 1e-300))
+        log_bound += copies * np.log(modulus + error)
+        relative_error += copies * error / (modulus + error)
+        angle += copies * np.angle(psi)
+        scales.append(copies * law.log_mgf)
+        centres.append(copies * mean)
+    weights = np.full(count, 2.0 / period)
+    weights[0] = 1.0 / period
+    return _Product(
+        log_scale=math.fsum(scales),
+        centre=math.fsum(centres),
+        values=weights * np.exp(log_modulus + 1j * angle),
+        errors=weights * np.exp(log_bound) * relative_error,
+        log_bound=log_bound,
+    )
+
+
+def _clip(value: float) -> float:
+    return max(0.0, min(1.0, value))
+
+
+def _exp(exponent: float) -> float:
+    """The exponential, saturated where it would overflow."""
+    return math.exp(min(exponent, 709.0))

@@ -1,0 +1,178 @@
+"""Numerical accounting of the whole privacy loss: Gaussian and Poisson-sampled Gaussian releases.
+
+Each direction is composed on its own and the larger delta is taken. A direction is enclosed by the
+Renyi bound, which also finds where to look, then by certified contour integrals (`contour`), and the
+whole by giving up amplification. Every one of these bounds is proven by itself, so `Bound.meet` keeps
+the least upper and the greatest lower end, and another engine can join them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from clifftop.accounting.base import Bound, require_delta, require_epsilon
+from clifftop.accounting.contour import EFFORTS, METHOD, Contour, make_contour
+from clifftop.accounting.gdp import gaussian_delta, gaussian_epsilon
+from clifftop.accounting.inventory import Inventory, take_inventory
+from clifftop.accounting.losses import UNIT_ROUNDOFF
+from clifftop.accounting.moments import Composition
+from clifftop.events import DpEvent, NeighboringRelation
+
+RELATIVE_PRECISION = 1e-6
+"""Wished relative error of epsilon, and of delta e-folds; the cheapest effort may grant less."""
+WIDE = 1e-3
+"""Relative width above which a greater effort is made."""
+UNAMPLIFIED = "Gaussian DP without amplification"
+
+
+@dataclass(frozen=True)
+class PrivacyLossAccountant:
+    """Numerical accountant, certified on both sides, for all three relations.
+
+    ``ZERO_OUT`` has the pairs of ``ADD_OR_REMOVE_ONE``: under Poisson sampling the null example adds 0
+    to the sum, as an absent one does. ``REPLACE_ONE`` has the pair proven in `losses`.
+
+    >>> from clifftop.events import Gaussian, PoissonSampled, SelfComposed
+    >>> steps = SelfComposed(PoissonSampled(0.16, Gaussian(1.0)), 140)
+    >>> bound = PrivacyLossAccountant(NeighboringRelation.ADD_OR_REMOVE_ONE).epsilon(steps, delta=1e-5)
+    >>> f"{bound.estimate:.4f}", bound.lower <= 13.724835159 <= bound.upper
+    ('13.7248', True)
+    """
+
+    neighboring_relation: NeighboringRelation
+
+    def epsilon(self, event: DpEvent, *, delta: float) -> Bound:
+        """The least epsilon, between proven bounds. Errors: ValueError, `UnsupportedEvent`."""
+        delta = require_delta(delta)
+        inventory = self._inventory(event)
+        decided = inventory.epsilon_if_revealing(delta, METHOD)
+        if decided is not None:
+            return decided
+        if not inventory.sampled:
+            return gaussian_epsilon(math.sqrt(inventory.gaussian_mu_sq), delta, method="Gaussian DP")
+        first, *others = inventory.directions()
+        tilt = first.epsilon_tilt(delta)
+        answer = enclose_epsilon(first, delta, tilt)
+        for direction in others:
+            # One moment often shows that this direction cannot matter.
+            if direction.renyi_epsilon(tilt, delta) > answer.lower:
+                answer = answer.join(enclose_epsilon(direction, delta, direction.epsilon_tilt(delta)))
+        ceiling = gaussian_epsilon(math.sqrt(inventory.unamplified_mu_sq()), delta, method=UNAMPLIFIED)
+        return answer.meet(_at_most(ceiling))
+
+    def delta(self, event: DpEvent, *, epsilon: float) -> Bound:
+        """The least delta, between proven bounds. Errors: ValueError, `UnsupportedEvent`."""
+        epsilon = require_epsilon(epsilon)
+        inventory = self._inventory(event)
+        decided = inventory.delta_if_revealing(METHOD)
+        if decided is not None:
+            return decided
+        if not inventory.sampled:
+            return gaussian_delta(math.sqrt(inventory.gaussian_mu_sq), epsilon, method="Gaussian DP")
+        first, *others = inventory.directions()
+        tilt = first.delta_tilt(epsilon)
+        answer = enclose_delta(first, epsilon, tilt)
+        for direction in others:
+            if math.exp(direction.renyi_log_delta(tilt, epsilon)) > answer.lower:
+                answer = answer.join(enclose_delta(direction, epsilon, direction.delta_tilt(epsilon)))
+        ceiling = gaussian_delta(math.sqrt(inventory.unamplified_mu_sq()), epsilon, method=UNAMPLIFIED)
+        return answer.meet(_at_most(ceiling))
+
+    def _inventory(self, event: DpEvent) -> Inventory:
+        return take_inventory(
+            event, accountant=type(self).__name__, neighboring_relation=self.neighboring_relation
+        )
+
+
+def enclose_epsilon(composition: Composition, delta: float, tilt: float) -> Bound:
+    """Epsilon of one direction; ``tilt`` is where to look, best that of the Renyi bound."""
+    renyi = composition.renyi_epsilon(tilt, delta)
+    answer = Bound(lower=0.0, estimate=renyi, upper=renyi, method="Renyi")
+    if not 0 < renyi < math.inf:
+        return answer
+    for effort in EFFORTS:
+        contour = make_contour(
+            composition,
+            tilt=tilt,
+            epsilon=max(0.0, renyi - 3.0 / tilt),
+            log_delta=math.log(delta),
+            precision=RELATIVE_PRECISION * max(renyi, 0.05 / tilt),
+            effort=effort,
+        )
+        if contour is not None:
+            answer = answer.meet(_epsilon_on(contour, delta, renyi))
+        if answer.relative_width <= WIDE:
+            break
+    return answer
+
+
+def enclose_delta(composition: Composition, epsilon: float, tilt: float) -> Bound:
+    """Delta of one direction; ``tilt`` is where to look, best that of the Renyi bound."""
+    log_delta = composition.renyi_log_delta(tilt, epsilon)
+    renyi = max(math.exp(log_delta), math.ulp(0.0))
+    answer = Bound(lower=0.0, estimate=renyi, upper=renyi, method="Renyi")
+    for effort in EFFORTS:
+        contour = make_contour(
+            composition,
+            tilt=tilt,
+            epsilon=epsilon,
+            log_delta=log_delta,
+            precision=RELATIVE_PRECISION / tilt,
+            effort=effort,
+        )
+        if contour is not None:
+            answer = answer.meet(contour.delta(epsilon))
+        if answer.relative_width <= WIDE:
+            break
+    return answer
+
+
+def _epsilon_on(contour: Contour, delta: float, ceiling: float) -> Bound:
+    """Epsilon between two epsilons at which the contour certifies ``delta`` from above and from below.
+
+    Delta falls in epsilon: any epsilon with ``delta(epsilon) <= delta`` proven is an upper bound, and any
+    with ``>=`` a lower one, however it was found.
+    """
+    if contour.delta(0.0).upper <= delta:
+        return Bound(lower=0.0, estimate=0.0, upper=0.0, method=METHOD)
+    estimate, rate = _meet_estimate(contour, delta, ceiling)
+    tiny = 4.0 * UNIT_ROUNDOFF * max(estimate, 1.0 / rate)
+    upper, step = estimate, tiny
+    while upper < ceiling and not (found := contour.delta(upper).upper) <= delta:
+        upper += step + 1.02 * math.log(found / delta) / rate
+        step *= 2.0
+    lower, step = estimate, tiny
+    while lower > 0.0 and not (found := contour.delta(lower).lower) >= delta:
+        missing = math.log(delta / found) if found > 0.0 else 1.0
+        lower -= step + 1.02 * missing / rate
+        step *= 2.0
+    return Bound(lower=max(0.0, lower), estimate=estimate, upper=max(upper, estimate), method=METHOD)
+
+
+def _meet_estimate(contour: Contour, delta: float, ceiling: float) -> tuple[float, float]:
+    """Where the contour's estimate meets ``delta``, and about how fast ln delta falls there.
+
+    The secant method on ln delta, inside a bracket. Nothing rests on its success.
+    """
+    low, high = 0.0, ceiling
+    epsilon, rate = ceiling, contour.tilt
+    last: tuple[float, float] | None = None
+    for _ in range(60):
+        value = math.log(max(contour.delta(epsilon).estimate, 1e-320)) - math.log(delta)
+        low, high = (epsilon, high) if value > 0 else (low, epsilon)
+        if last is not None and epsilon != last[0] and (last[1] - value) / (epsilon - last[0]) > 0:
+            rate = (last[1] - value) / (epsilon - last[0])
+        last = epsilon, value
+        new = epsilon + value / rate
+        if not low <= new <= high:
+            new = 0.5 * (low + high)
+        if abs(new - epsilon) <= 1e-10 * new or high - low <= 1e-12 * high:
+            break
+        epsilon = new
+    return epsilon, max(rate, 0.1 * contour.tilt)
+
+
+def _at_most(bound: Bound) -> Bound:
+    """What is known of a number that is at most the bounded one."""
+    return Bound(lower=0.0, estimate=bound.upper, upper=bound.upper, method=bound.method)

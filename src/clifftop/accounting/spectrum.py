@@ -1,0 +1,76 @@
+"""The Fourier transform of weighted points off any grid, with a proven error.
+
+Points are spread over a grid by the centred cardinal B-spline of order n (which is 0 outside
+[-n/2, n/2], never negative, sums to 1 over a grid, and has transform ``sinc(kappa)^n``), the grid is
+transformed by one FFT, and the spline's transform is divided out. For one unit point at x, Poisson's
+summation gives
+
+    sum_j B(x - j) e^{2 pi i kappa j} = sum_m sinc(kappa + m)^n e^{2 pi i (kappa + m) x},
+
+so after division the error is at most ``sum_{m != 0} |sinc(kappa + m) / sinc(kappa)|^n =
+sum_{m != 0} |kappa / (kappa + m)|^n``, the sines being equal. For ``0 <= kappa <= 1/4`` the terms m = -1
+and m = 1 are at most ``r^n`` each with ``r = kappa / (1 - kappa)``, and since ``(1 - kappa) / (m - kappa)
+<= 1 / m`` all others together at most ``2 (zeta(n) - 1) r^n``: below ``2.1 r^n`` in all for n = 12.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clifftop.accounting.losses import UNIT_ROUNDOFF, Array
+
+SPLINE_ORDER = 12
+OVERSAMPLING = 4
+"""Grid cells per frequency, so that the highest frequency has kappa = 1/4."""
+FFT_ERROR_PER_LEVEL = 10.0 * UNIT_ROUNDOFF
+"""Higham 2002, "Accuracy and stability of numerical algorithms", theorem 24.2: a radix-2 transform of
+length 2^t errs by at most ``t eta / (1 - t eta)`` in relative 2-norm, ``eta = u + 4u (sqrt 2 + u) / (1 - 4u)
+< 6.7 u`` with twiddle factors good to u. Higher radices only shorten the chain; 10 u leaves a margin."""
+
+
+def spectrum(
+    points: Array, weights: Array, *, period: float, count: int
+) -> tuple[NDArray[np.complex128], Array]:
+    """``sum_j weights_j exp(i y_k points_j)`` at ``y_k = 2 pi k / period``, k = 0 ... count - 1.
+
+    Weights are non-negative and sum to 1 up to rounding. Returns the values and, for each, a bound on
+    its absolute error, rounding included (that of ``points`` themselves is the caller's).
+    """
+    size = 1 << max(6, math.ceil(math.log2(OVERSAMPLING * count)))
+    places = points * (size / period)
+    cells = np.floor(places)
+    grid = np.zeros(size)
+    offset = SPLINE_ORDER // 2 - 1
+    for step, values in enumerate(_spline(places - cells)):
+        slots = (cells.astype(np.int64) + (step - offset)) & (size - 1)
+        grid += np.bincount(slots, weights=weights * values, minlength=size)
+    kappa = np.arange(count) / size
+    blur = np.sinc(kappa) ** SPLINE_ORDER
+    # rfft turns the other way round; the grid is real.
+    values = np.fft.rfft(grid)[:count].conj() / blur
+    aliased = 2.1 * (kappa / (1.0 - kappa)) ** SPLINE_ORDER
+    # One component errs by no more than the whole vector does in 2-norm, sqrt(size) ||grid||.
+    levels = math.log2(size)
+    rounded = FFT_ERROR_PER_LEVEL * levels * math.sqrt(size) * float(np.linalg.norm(grid))
+    # The grid itself: each spline value takes about 4 roundings a stage, each cell's sum few more.
+    spread = 8.0 * SPLINE_ORDER * UNIT_ROUNDOFF
+    return values, aliased + (rounded + spread) / blur
+
+
+def _spline(fraction: Array) -> Array:
+    """The n spline values of a point at ``fraction`` of its cell, shape ``(n, points)``, left to right.
+
+    The recursion of Cox and de Boor on integer knots; each stage is a convex combination.
+    """
+    values = np.ones((1, len(fraction)))
+    for degree in range(1, SPLINE_ORDER):
+        raised = np.zeros((degree + 1, len(fraction)))
+        for place in range(degree):
+            share = (place + 1.0 - fraction) / degree
+            raised[place] += share * values[place]
+            raised[place + 1] += (1.0 - share) * values[place]
+        values = raised
+    return values
