@@ -42,7 +42,7 @@ class StudyResult:
         num_runs: runs in the grid, baselines included.
         num_trained: runs trained by this call; the others were there already.
         runtime_seconds: wall time of the call.
-        training_seconds: wall time spent in training, over the life of the folder's runs.
+        training_seconds: time spent in training, summed over workers and over the life of the folder.
     """
 
     folder: Path
@@ -105,10 +105,11 @@ def run_study(
         executor = _executor(workers, len(specs) * study.template.steps)
         swept = run_sweep(store, specs, executor=executor, progress=progress)
         wanted = pl.DataFrame({"id": [spec.id for spec in specs]})
+        training_seconds = tables.training_seconds(store)
         runs = wanted.join(tables.runs(store), on="id", how="left", maintain_order="left")
     with torch.device("meta"):
         model = study.template.model.resolve()(**study.template.model.options)
-    seconds = {"runtime": time.perf_counter() - started, "training": swept.training_seconds}
+    seconds = {"runtime": time.perf_counter() - started, "training": training_seconds}
     document = results_document(
         study,
         grid,

@@ -6,10 +6,14 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from clifftop.gradients.rules.base import GhostRule, LeafCall, Rule
+from clifftop.gradients.rules.convolution import CONVOLUTIONS, ConvolutionRule
 from clifftop.gradients.rules.fallback import CallLayout, FallbackRule
 from clifftop.gradients.rules.linear import LinearRule
 
-_RULES: tuple[tuple[type[nn.Module], Rule], ...] = ((nn.Linear, LinearRule()),)
+_RULES: tuple[tuple[type[nn.Module], Rule], ...] = (
+    (nn.Linear, LinearRule()),
+    *((kind, ConvolutionRule()) for kind in CONVOLUTIONS),
+)
 _FALLBACK = FallbackRule()
 
 
@@ -29,4 +33,13 @@ def rule_for(leaf: nn.Module) -> Rule:
     return _FALLBACK
 
 
-__all__ = ["CallLayout", "FallbackRule", "GhostRule", "LeafCall", "LinearRule", "Rule", "rule_for"]
+__all__ = [
+    "CallLayout",
+    "ConvolutionRule",
+    "FallbackRule",
+    "GhostRule",
+    "LeafCall",
+    "LinearRule",
+    "Rule",
+    "rule_for",
+]

@@ -8,11 +8,11 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vjp
+from torch.func import vjp
 from torch.utils import _pytree as pytree
 
 from clifftop.flow import Params
-from clifftop.gradients.base import UnsupportedModule
+from clifftop.gradients.base import UnsupportedModule, call_with
 from clifftop.gradients.mapping import over_runs_and_examples
 from clifftop.gradients.rules.base import LeafCall, Rule
 
@@ -67,9 +67,7 @@ class FallbackRule(Rule):
         def one_example(params: Params, constants: Params, data: list[Tensor]) -> Params:
             def outputs(p: Params) -> tuple[Tensor, ...]:
                 args, kwargs = _arguments(layout, data[:num_inputs])
-                return _gradient_outputs(
-                    layout, functional_call(call.module, {**constants, **p}, args, kwargs)
-                )
+                return _gradient_outputs(layout, call_with(call.module, {**constants, **p}, args, kwargs))
 
             return vjp(outputs, params)[1](tuple(data[num_inputs:]))[0]
 
