@@ -151,15 +151,23 @@ def innermost_layer(module: nn.Module, frames: Iterable[FrameType]) -> str:
     return f"'{names[id(found)] or '(root)'}' ({type(found).__name__})"
 
 
-def refuse_shared_statistics(module: nn.Module) -> None:
-    """Refuse layers whose output for one example depends on the others in the batch.
+def refuse_unprotectable(module: nn.Module) -> None:
+    """Refuse what no engine can protect.
 
-    Such a layer has no per-example gradient, so clipping cannot bound one example's influence.
+    A layer whose output for one example depends on the others in the batch has no per-example
+    gradient, so clipping cannot bound one example's influence. A complex parameter has one, but the
+    norms here are those of real numbers.
 
     Raises:
-        UnsupportedModule: for batch normalisation in training mode, and for any normalisation
-            that keeps running statistics of the data.
+        UnsupportedModule: for batch normalisation in training mode, for any normalisation that keeps
+            running statistics of the data, and for complex parameters that are trained.
     """
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad and parameter.is_complex():
+            raise UnsupportedModule(
+                f"trained parameters must be real, found '{name}' with dtype={parameter.dtype}: no engine can "
+                "bound its gradient; hold the real and the imaginary part as two parameters"
+            )
     for name, layer in module.named_modules():
         batch_statistics = isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None)
         running_statistics = isinstance(layer, _NormBase) and layer.training and layer.track_running_stats

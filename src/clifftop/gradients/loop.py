@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from clifftop.flow import Batch, DrawStream, GroupMap, Params
-from clifftop.gradients.base import PerExampleLoss, refuse_shared_statistics
+from clifftop.gradients.base import PerExampleLoss, refuse_unprotectable
 from clifftop.gradients.instantiated import InstantiatedGrads, no_examples, without_padding
 from clifftop.gradients.randomness import DropoutFromUniforms, draw_uniforms, find_draws
 
@@ -36,7 +36,7 @@ class LoopEngine:
         draws: DrawStream | None = None,
     ) -> InstantiatedGrads:
         """Per-example gradients at ``params`` on ``batch``; ``draws`` feeds dropout."""
-        refuse_shared_statistics(loss.module)
+        refuse_unprotectable(loss.module)
         grads = no_examples(params, batch, groups)
         filled = without_padding(batch)
         if filled is None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from clifftop.flow import Batch, DrawStream, GroupMap, Params, PerExampleGrads
-from clifftop.gradients.base import PerExampleLoss, UnsupportedModule, num_groups, refuse_shared_statistics
+from clifftop.gradients.base import PerExampleLoss, UnsupportedModule, num_groups, refuse_unprotectable
 from clifftop.gradients.instantiated import (
     no_examples,
     row_sq_norms,
@@ -67,7 +67,7 @@ class TapeEngine:
         known = self._traces.setdefault(loss.module, {})
         key = _signature(loss, params, batch)
         if key not in known:
-            refuse_shared_statistics(loss.module)
+            refuse_unprotectable(loss.module)
             trace = trace_model(loss, params, batch)
             _require_agreement(trace, loss, params, batch)
             known[key] = trace

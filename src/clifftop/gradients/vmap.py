@@ -14,7 +14,7 @@ from clifftop.gradients.base import (
     PerExampleLoss,
     UnsupportedModule,
     failed_layer,
-    refuse_shared_statistics,
+    refuse_unprotectable,
 )
 from clifftop.gradients.instantiated import InstantiatedGrads, no_examples, without_padding, zero_where
 from clifftop.gradients.mapping import over_runs_and_examples
@@ -55,7 +55,7 @@ class VmapEngine:
         draws: DrawStream | None = None,
     ) -> InstantiatedGrads:
         """Per-example gradients at ``params`` on ``batch``; ``draws`` feeds dropout."""
-        refuse_shared_statistics(loss.module)
+        refuse_unprotectable(loss.module)
         filled = without_padding(batch)
         if filled is None:
             return no_examples(params, batch, groups)
