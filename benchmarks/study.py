@@ -21,7 +21,7 @@ from clifftop.criteria import cross_entropy
 from clifftop.datasets import gaussian_clusters
 from clifftop.gradients import LoopEngine, PerExampleLoss
 from clifftop.gradients.base import trainable_parameters
-from clifftop.lab import train_cohort
+from clifftop.lab import RunSpec, train_cohort
 from clifftop.lab.optim import CohortOptimizer
 from clifftop.private_gradient import initial_state, private_gradient
 from clifftop.studies import get
@@ -33,7 +33,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--loop-steps", type=int, default=14, help="steps of the loop oracle a round")
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     study = get("no-cliff")
     grid = study.grid(study.defaults)
     specs = list(study.specs(grid))
@@ -62,7 +64,7 @@ def main() -> None:
     record("study", figures)
 
 
-def loop_steps(spec, count: int) -> None:
+def loop_steps(spec: RunSpec, count: int) -> None:
     """``count`` steps of one run with the loop oracle, in float32 like the cohort."""
     data = gaussian_clusters(spec.seed)
     examples = Examples(

@@ -109,4 +109,6 @@ class Composed(DpEvent):
 
 def _require_count(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name} must be a whole number >= 0, found {name}={value!r}; count releases exactly")
+        raise ValueError(
+            f"{name} must be a whole number >= 0, found {name}={value!r}; count releases exactly"
+        )

@@ -29,7 +29,7 @@ def write_all(folder: Path, files: Mapping[str, bytes]) -> None:
             staged[temporary] = target
             _write(temporary, content)
         for temporary, target in staged.items():
-            os.replace(temporary, target)
+            temporary.replace(target)
     except OSError as error:
         raise FileWriteError(
             f"{target}: cannot be written ({error.strerror or error}); nothing was changed there, "

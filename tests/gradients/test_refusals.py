@@ -24,5 +24,5 @@ def test_complex_parameters_are_refused_because_their_norm_would_be_wrong(engine
     )
     loss = PerExampleLoss(module=module, criterion=lambda out, target: (out - target).square().sum(-1))
     params = stack_runs([trainable_parameters(module)])
-    with pytest.raises(UnsupportedModule, match="must be real, found 'phase' with dtype=torch.complex64"):
+    with pytest.raises(UnsupportedModule, match=r"must be real, found 'phase' with dtype=torch.complex64"):
         engine(loss, params, batch, {"phase": 0})

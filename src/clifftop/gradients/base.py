@@ -165,8 +165,8 @@ def refuse_unprotectable(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
         if parameter.requires_grad and parameter.is_complex():
             raise UnsupportedModule(
-                f"trained parameters must be real, found '{name}' with dtype={parameter.dtype}: no engine can "
-                "bound its gradient; hold the real and the imaginary part as two parameters"
+                f"trained parameters must be real, found '{name}' with dtype={parameter.dtype}: no engine "
+                "can bound its gradient; hold the real and the imaginary part as two parameters"
             )
     for name, layer in module.named_modules():
         batch_statistics = isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None)

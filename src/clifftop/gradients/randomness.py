@@ -246,10 +246,15 @@ def _observe(loss: PerExampleLoss, params: Params, batch: Batch, size: int) -> l
     return found.seen
 
 
+def writes(x: Tensor) -> int:
+    """How often ``x`` was written in place since it was made."""
+    return x._version  # noqa: SLF001  torch has no public count
+
+
 def _refuse_written(values: Params) -> None:
     """Refuse a forward pass that wrote into these fresh copies of the parameters."""
     for name, value in values.items():
-        if value._version:  # noqa: SLF001  PyTorch has no public count of writes
+        if writes(value):
             raise UnsupportedModule(
                 f"a forward pass must not write into its parameters, found that it writes into '{name}': no "
                 "engine can make that private; remove what writes (max_norm of an embedding, for one)"
@@ -308,4 +313,5 @@ __all__ = [
     "first_run",
     "generator_states",
     "saved_tensor_hooks",
+    "writes",
 ]

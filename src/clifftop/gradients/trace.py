@@ -28,6 +28,7 @@ from clifftop.gradients.randomness import (
     first_examples,
     first_run,
     saved_tensor_hooks,
+    writes,
 )
 from clifftop.gradients.rules import FallbackRule, Rule, rule_for
 from clifftop.gradients.rules.fallback import TENSOR_PLACE
@@ -214,7 +215,7 @@ def _observe(
     ):
         seen.losses = loss(values, first_run(with_own_buffers(loss)), inputs, targets)
     for call in seen.calls:
-        if any(x._version != version for x, version in zip(call.inputs, call.versions, strict=True)):
+        if [writes(x) for x in call.inputs] != call.versions:
             raise UnsupportedModule(
                 f"the tape needs a leaf's input to stay as it was, found the input of '{call.leaf.path}' "
                 f"changed in place later; write it out of place, or use {_OTHER_ENGINES}"
@@ -240,7 +241,7 @@ def _hooks(leaves: Sequence[Leaf], seen: _Observation) -> Iterator[None]:
                     spec=spec,
                     leaves=[TENSOR_PLACE if isinstance(x, Tensor) else x for x in flat],
                     inputs=inputs,
-                    versions=[x._version for x in inputs],
+                    versions=[writes(x) for x in inputs],
                     # Later in-place edits of an output are the model's right; the probe compares values.
                     outputs=[x.clone() for x in pytree.tree_leaves(output) if isinstance(x, Tensor)],
                     dropouts=seen.dropouts - before,

@@ -31,6 +31,9 @@ from clifftop.lab.spec import RunSpec, SpecError
 from clifftop.noise import RunStreams
 from clifftop.private_gradient import StepRecord, initial_state, private_gradient
 
+LARGEST_COHORT = 256
+"""Beyond this many runs, more of them save no more overhead and only cost cache."""
+
 TRACE_FIELDS = tuple(f.name for f in fields(StepRecord))
 
 
@@ -67,7 +70,8 @@ def cohort_size(spec: RunSpec, *, budget_bytes: int = 1 << 30) -> int:
     """How many runs like ``spec`` to train together, so that one step's tensors fit ``budget_bytes``.
 
     Counted: parameters with their companions, and a batch's activations with their gradients, seen in
-    one forward pass on one example. A fixed rule of the spec alone, so that a sweep resumed forms the same cohorts.
+    one forward pass on one example. A fixed rule of the spec alone, so that a sweep resumed forms the
+    same cohorts.
     """
     model = _build_model(spec)
     data = _load_data(spec)
@@ -84,7 +88,7 @@ def cohort_size(spec: RunSpec, *, budget_bytes: int = 1 << 30) -> int:
     for handle in handles:
         handle.remove()
     numbers = 8 * parameters + 4 * expected * (sum(outputs) + data.train_inputs[0].size)
-    return int(max(1, min(256, budget_bytes // (4 * numbers))))
+    return int(max(1, min(LARGEST_COHORT, budget_bytes // (4 * numbers))))
 
 
 def train_cohort(

@@ -25,12 +25,16 @@ def rule_for(leaf: nn.Module) -> Rule:
     >>> type(rule_for(nn.LayerNorm(3))).__name__
     'FallbackRule'
     """
-    changed = parametrize.is_parametrized(leaf) or leaf._forward_hooks or leaf._forward_pre_hooks
+    changed = parametrize.is_parametrized(leaf) or _has_hooks(leaf)
     if not changed:
         for kind, rule in _RULES:
             if isinstance(leaf, kind) and type(leaf).forward is kind.forward:
                 return rule
     return _FALLBACK
+
+
+def _has_hooks(leaf: nn.Module) -> bool:
+    return bool(leaf._forward_hooks or leaf._forward_pre_hooks)  # noqa: SLF001  torch has no public name
 
 
 __all__ = [

@@ -1,0 +1,87 @@
+# Everything a person or a machine does with this repository. `make help` lists it.
+# PYTHON=/path/to/python3.11 picks the interpreter that .venv is made from.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+OUT ?= out/no-cliff
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOCKED := pyproject.toml constraints.txt
+EXAMPLES := $(wildcard examples/*.py)
+BENCHMARKS := $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py))
+DEBIAN_PACKAGES := chromium dataset-fashion-mnist
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help study test check format docs examples bench ci system clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+study: $(STAMPS)/lab ## run the paper's study; prints where the report is
+	@$(BIN)/clifftop study no-cliff --out $(OUT)
+
+test: $(STAMPS)/dev ## run every test
+	@if command -v chromium >/dev/null; then export CLIFFTOP_REQUIRE_BROWSER=1; fi; \
+	if [ -d /usr/share/datasets/fashion-mnist ]; then export CLIFFTOP_REQUIRE_DATA=1; fi; \
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(STAMPS)/dev ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python --output-format min-text
+	$(BIN)/lint-imports --no-logo
+
+format: $(STAMPS)/dev ## rewrite the code in the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(STAMPS)/dev ## build the pages and run their examples; warnings are errors
+	$(BIN)/sphinx-build -q -W --keep-going -b doctest docs docs/_build/doctest
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "pages: docs/_build/html/index.html"
+
+examples: $(STAMPS)/lab ## run the example scripts
+	@set -e; for script in $(EXAMPLES); do echo "== $$script"; $(BIN)/python $$script; done
+
+bench: $(STAMPS)/lab ## run the benchmarks
+	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
+
+ci: system ## what continuous integration runs: system, check, docs, examples, test
+	$(MAKE) check
+	$(MAKE) docs
+	$(MAKE) examples
+	$(MAKE) test
+
+system: ## as root on Debian, install what browser and Fashion-MNIST tests use
+	@if command -v chromium >/dev/null && [ -d /usr/share/datasets/fashion-mnist ]; then \
+	  echo "system: $(DEBIAN_PACKAGES) are installed"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  { apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN_PACKAGES); } \
+	  || echo "system: could not install $(DEBIAN_PACKAGES); the tests that need them will skip"; \
+	else \
+	  echo "system: $(DEBIAN_PACKAGES) not installed, and this is not root on Debian; their tests will skip"; \
+	fi
+
+clean: ## remove everything built (results in out/ stay)
+	rm -rf $(VENV) build dist docs/_build .pytest_cache .hypothesis .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Clifftop needs Python 3.11 or newer, found $(PYTHON) = $$($(PYTHON) --version 2>&1);" \
+	    "run: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/lab: $(STAMPS)/venv $(LOCKED)
+	$(PIP) install -q -c constraints.txt -e '.[lab]'
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/lab
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,21 @@
+"""The table of commands."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from clifftop import __version__
+from clifftop.cli.epsilon import epsilon
+from clifftop.cli.report import report
+from clifftop.cli.study import study
+from clifftop.cli.validate import validate
+
+app = App(
+    name="clifftop",
+    help="Differentially private training with the whole privacy-utility frontier in view.",
+    version=f"clifftop {__version__}",
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+for _command in (study, epsilon, validate, report):
+    app.command(_command)

@@ -1,0 +1,75 @@
+"""`clifftop epsilon`: the privacy of a training run from its public facts, without torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from clifftop.cli.options import Json
+from clifftop.cli.output import print_json, print_line
+from clifftop.events import (
+    DpEvent,
+    FixedOrder,
+    Gaussian,
+    NeighboringRelation,
+    PoissonSampled,
+    SelfComposed,
+)
+
+
+def epsilon(
+    *,
+    noise_multiplier: float,
+    delta: float,
+    sampling_prob: float | None = None,
+    steps: int | None = None,
+    fixed_order: int | None = None,
+    neighboring_relation: NeighboringRelation | None = None,
+    as_json: Json = False,
+) -> int:
+    """Bound epsilon for DP-SGD with Gaussian noise.
+
+    With Poisson sampling: `clifftop epsilon --noise-multiplier 1 --sampling-prob 0.16 --steps 140
+    --delta 1e-5`. With batches in a fixed order, 20 epochs: `clifftop epsilon --noise-multiplier 1
+    --fixed-order 20 --delta 1e-5`.
+
+    Args:
+        noise_multiplier: standard deviation of the noise over the clip norm.
+        delta: the other half of the guarantee, between 0 and 1.
+        sampling_prob: probability that a batch holds an example: expected batch size / examples.
+        steps: noisy steps in all.
+        fixed_order: in place of the two before: batches in a fixed order, never resampled, each example
+            in this many of them (once an epoch: the number of epochs).
+        neighboring_relation: which data sets are compared; by default one example more or less for
+            Poisson sampling, one example zeroed out for a fixed order.
+        as_json: print one JSON document and nothing else.
+    """
+    from clifftop.accounting import epsilon as bound_epsilon
+    from clifftop.report.wording import epsilon_up
+
+    event = _event(noise_multiplier, sampling_prob, steps, fixed_order)
+    relation = neighboring_relation or (
+        NeighboringRelation.ADD_OR_REMOVE_ONE if fixed_order is None else NeighboringRelation.ZERO_OUT
+    )
+    bound = bound_epsilon(event, delta=delta, neighboring_relation=relation)
+    if as_json:
+        facts = {"delta": delta, "neighboring_relation": relation.value, "event": repr(event)}
+        print_json(asdict(bound) | facts)
+    else:
+        print_line(f"epsilon <= {epsilon_up(bound.upper)} at delta = {delta:g} ({relation.value})")
+        print_line(f"true value between {bound.lower} and {bound.upper} ({bound.method})")
+    return 0
+
+
+def _event(
+    noise_multiplier: float, sampling_prob: float | None, steps: int | None, fixed_order: int | None
+) -> DpEvent:
+    release = Gaussian(noise_multiplier)
+    if fixed_order is not None and sampling_prob is None and steps is None:
+        return FixedOrder(release, fixed_order)
+    if fixed_order is None and sampling_prob is not None and steps is not None:
+        return SelfComposed(PoissonSampled(sampling_prob, release), steps)
+    raise ValueError(
+        "epsilon needs either --sampling-prob and --steps (Poisson sampling) or --fixed-order alone, "
+        f"found --sampling-prob={sampling_prob}, --steps={steps}, --fixed-order={fixed_order}; "
+        "say how the batches were made"
+    )
