@@ -46,9 +46,10 @@ def test_a_started_epoch_counts_in_full():
     assert fixed().event(steps=141, num_examples=400) == events.FixedOrder(events.Gaussian(2.0), 21)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"noise": Gaussian(noise_multiplier=0.0)}, {"clipping": Flat(clip_norm=float("inf"))}]
-)
+SILENT = {"noise": Gaussian(noise_multiplier=0.0)}
+
+
+@pytest.mark.parametrize("changes", [SILENT, SILENT | {"clipping": Flat(clip_norm=float("inf"))}])
 def test_without_noise_or_bound_nothing_is_claimed(changes: dict[str, object]):
     assert poisson(**changes).event(steps=1, num_examples=10) == NonPrivate()
     assert fixed(**changes).event(steps=1, num_examples=100) == NonPrivate()
@@ -103,3 +104,8 @@ def test_calibration_changes_the_noise_alone():
     plan = poisson()
     found = plan.calibrate(lambda make_event: 3.5, steps=140, num_examples=400)
     assert found == dataclasses.replace(plan, noise=Gaussian(noise_multiplier=3.5))
+
+
+def test_noise_without_a_bound_is_refused():
+    with pytest.raises(ValueError, match="found clip_norm=inf with Gaussian"):
+        poisson(clipping=Flat(clip_norm=float("inf")))

@@ -61,6 +61,12 @@ class PrivacyPlan:
             )
         if size is not None and not (size > 0 and math.isfinite(size)):
             raise ValueError(f"expected_batch_size must be finite and > 0, found expected_batch_size={size}")
+        silent = getattr(self.noise, "noise_multiplier", None) == 0
+        if math.isinf(getattr(self.clipping, "clip_norm", 0.0)) and not silent:
+            raise ValueError(
+                "noise must have a norm bound to be in proportion to, found clip_norm=inf with "
+                f"{self.noise}; set a clip norm, or noise_multiplier=0 for a run without privacy"
+            )
         added = self.neighboring_relation is NeighboringRelation.ADD_OR_REMOVE_ONE
         if isinstance(self.sampler, FixedOrder) and added:
             raise ValueError(

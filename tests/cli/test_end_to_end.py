@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-COMMAND = [sys.executable, "-c", "import sys; from clifftop.cli.entry import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-m", "clifftop"]
 GRID = ["--seeds", "1,2", "--sigma", "1,5", "--clip"]
 SLICE = [*GRID, "0.5"]
 

@@ -144,6 +144,7 @@ def test_studies_are_known_by_name():
             "noise_multiplier must be finite and >= 0, found noise_multiplier=-1.0",
         ),
         ({"clip_norms": (0.0,)}, "clip_norm must be > 0, found clip_norm=0.0"),
+        ({"clip_norms": (float("inf"),)}, "clip_norm must be finite in a study's grid"),
         ({"lrs": (0.0,)}, "lr must be finite and > 0, found lr=0.0"),
         ({"seeds": (-1,)}, "seed must be a whole number"),
         ({"seeds": ()}, "seeds must have at least one value"),
@@ -158,3 +159,12 @@ def test_bad_axes_are_one_line_and_leave_nothing(axes, message, tmp_path):
         run_study("no-cliff", axes=Axes(**axes), out=folder)
     assert "\n" not in str(caught.value)
     assert not folder.exists()
+
+
+def test_a_cell_without_noise_is_a_private_run_of_infinite_epsilon(tmp_path):
+    run_study("no-cliff", axes=Axes(seeds=(42,), noise_multipliers=(0.0,), clip_norms=(1.0,)), out=tmp_path)
+    document = read_document(tmp_path / "results.json")[0]
+    assert len(document["baseline_runs"]) == 1
+    (run,) = document["dp_runs"]
+    assert run["epsilon"] == {"lower": "inf", "estimate": "inf", "upper": "inf"}
+    assert run["epsilon_published"] == "inf"

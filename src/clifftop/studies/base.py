@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import final
@@ -126,6 +127,10 @@ class Study:
         assert full.clip_norms is not None
         assert full.lrs is not None
         assert full.seeds is not None
+        if any(math.isinf(clip) for clip in full.clip_norms):
+            raise ValueError(
+                "clip_norm must be finite in a study's grid, found inf; its baselines are not clipped"
+            )
         return Grid(noise_multipliers=sigmas, clip_norms=full.clip_norms, lrs=full.lrs, seeds=full.seeds)
 
     def specs(self, grid: Grid) -> Iterator[RunSpec]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -48,15 +49,16 @@ def results_document(
         return _interval(study.epsilon(study.plan(sigma, 1.0)))
 
     rows = runs.to_dicts()
-    baselines = [_common(row) for row in rows if row["noise_multiplier"] == 0]
-    private = [_private(study, row, interval) for row in rows if row["noise_multiplier"] > 0]
+    # A baseline is not clipped; a run with noise multiplier 0 that is, is a cell of the grid.
+    baselines = [_common(row) for row in rows if math.isinf(row["clip_norm"])]
+    private = [_private(study, row, interval) for row in rows if math.isfinite(row["clip_norm"])]
     return {
         "schema": SCHEMA,
         "config": _config(study, grid, num_test, num_parameters),
         "metadata": _metadata(seconds),
         "baseline_runs": baselines,
         "dp_runs": private,
-        "epsilons": [_epsilon_row(study, sigma) for sigma in grid.noise_multipliers],
+        "epsilons": [epsilon_row(study, sigma) for sigma in grid.noise_multipliers],
     }
 
 
@@ -133,7 +135,7 @@ def _private(
     }
 
 
-def _epsilon_row(study: Study, sigma: float) -> dict[str, Any]:
+def epsilon_row(study: Study, sigma: float) -> dict[str, Any]:
     """One line of the table that sets claimed and true epsilons side by side."""
     own = _interval(study.epsilon(study.plan(sigma, 1.0)))
     fixed, poisson = (own, None) if study.sampling == "fixed order" else (None, own)

@@ -32,6 +32,8 @@ def epsilon_as_published(noise_multiplier: float, sampling_prob: float, steps: i
     >>> round(epsilon_as_published(1.0, 64 / 400, 140, 1e-5), 2)
     4.8
     """
+    if noise_multiplier == 0:
+        return math.inf
     return min(
         steps * _rdp_as_published(noise_multiplier, sampling_prob, order) - math.log(delta) / (order - 1)
         for order in ORDERS
