@@ -1,0 +1,74 @@
+"""Results folders and their reports for the tests of the report."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+
+from clifftop.analysis.jsonio import dumps
+from clifftop.analysis.results import parse_results
+from clifftop.analysis.summary import summarise
+from clifftop.report.build import build_report
+
+
+def _documents():
+    path = Path(__file__).parents[1] / "oracles" / "no_cliff_results.py"
+    spec = importlib.util.spec_from_file_location("no_cliff_results", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def documents():
+    """The module that makes results documents."""
+    return _documents()
+
+
+@pytest.fixture(scope="session")
+def parse():
+    return lambda document: parse_results(document, source="results.json", digest="0" * 64)
+
+
+@pytest.fixture(scope="session")
+def published(documents, parse):
+    return summarise(parse(documents.published_document()))
+
+
+@pytest.fixture(scope="session")
+def several(documents, parse):
+    return summarise(parse(documents.synthetic_document(seeds=range(30))))
+
+
+@pytest.fixture(scope="session")
+def unpublished(documents, parse):
+    """Poisson sampling, one learning rate, no published epsilons."""
+    document = documents.synthetic_document(sampling="poisson", seeds=(1, 2, 3), lrs=(1.0,))
+    for row in document["epsilons"]:
+        row |= {"published": None, "fixed_order": None}
+    return summarise(parse(document))
+
+
+@pytest.fixture(scope="session")
+def built(documents, tmp_path_factory):
+    """The published study's folder with its report, to read only."""
+    folder = tmp_path_factory.mktemp("built")
+    (folder / "results.json").write_bytes(dumps(documents.published_document()))
+    build_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built_several(documents, tmp_path_factory):
+    """A study of several learning rates with its report, to read only."""
+    folder = tmp_path_factory.mktemp("several")
+    (folder / "results.json").write_bytes(dumps(documents.synthetic_document(seeds=range(1, 31))))
+    build_report(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(built, tmp_path):
+    """A copy of the published study's folder, to break."""
+    return Path(shutil.copytree(built, tmp_path / "results"))
