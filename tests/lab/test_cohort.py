@@ -13,7 +13,7 @@ from clifftop.lab.spec import Factory, OptimizerSpec, RunSpec, SpecError
 from clifftop.noise import Gaussian, Keyed
 from clifftop.plan import PrivacyPlan
 from clifftop.sampling import Poisson
-from clifftop.studies import get
+from clifftop.studies import Axes, get
 
 
 def spec(*, seed=0, sigma=1.0, clip=1.0, lr=0.3, steps=12, optimizer="sgd") -> RunSpec:
@@ -123,6 +123,17 @@ def test_divergence_is_a_result():
     assert block.diverged.tolist() == [False, True]
     alone = train([MIXED[1]])
     assert block.metrics["loss"][1][0] == pytest.approx(alone.metrics["loss"][1][0], rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_at_the_end_is_divergence_too():
+    """The published study without privacy at lr = 10: finite parameters, logits that overflow."""
+    study = get("no-cliff")
+    specs = list(study.specs(study.grid(Axes(lrs=(10.0,), seeds=tuple(range(40)), clip_norms=(1.0,)))))
+    baselines = [s for s in specs if s.clip_norm == float("inf")]
+    block = train(baselines)
+    losses = block.metrics["loss"][1][:, -1]
+    assert not np.isfinite(losses).all()
+    assert (block.diverged >= ~np.isfinite(losses)).all()
 
 
 def test_training_leaves_the_global_generator_alone():

@@ -48,7 +48,7 @@ class Block:
         trace: per-step diagnostics of this block, each ``(R, k)``; not private.
         state: the checkpoint to resume from; None once finished.
         finished: whether the runs are done.
-        diverged: ``(R,)`` whether a run's parameters are no longer finite.
+        diverged: ``(R,)`` whether a run's parameters, or its loss at the end, are no longer finite.
     """
 
     step: int
@@ -180,6 +180,9 @@ class _Cohort:
             for name in TRACE_FIELDS
         }
         finite = torch.stack([torch.isfinite(p).flatten(1).all(1) for p in self._params.values()]).all(0)
+        if finished and "loss" in metrics:
+            # Finite parameters may still overflow: such a run has no loss to report.
+            finite &= torch.from_numpy(np.isfinite(metrics["loss"][1][:, -1]))
         self._clear()
         return Block(
             step=self.step,
