@@ -53,6 +53,8 @@ CUTOFF = 25.0
 """V Y^2 / 2 at the cut: what is cut off is of order exp(-25) of the whole."""
 WRAP_MARGIN = 20.0
 """What wraps around is planned to be exp(-20) of delta; what it is, is bounded afterwards."""
+WRAP_ROUNDING = 1e-9
+"""More than exponentials of at most some 1e5 are rounded by."""
 SHIFT_MARGIN = 7.0
 """The second lower bound's ``Phi(-t)`` is planned to be exp(-7) of delta."""
 LADDER = (0.35, 0.6, 1.0, 1.3, 1.8, 3.0, 6.0)
@@ -77,7 +79,7 @@ class Effort:
 EFFORTS = (
     Effort(max_frequencies=1 << 14, max_points=1 << 14),
     Effort(max_frequencies=1 << 16, max_points=1 << 16),
-    Effort(max_frequencies=1 << 17, max_points=1 << 18),
+    Effort(max_frequencies=1 << 17, max_points=1 << 17),
 )
 
 
@@ -107,31 +109,39 @@ class Contour:
 
     def delta(self, epsilon: float) -> Bound:
         """Bounds on delta at ``epsilon``; they hold at every ``epsilon >= 0``."""
-        value, slack = self._sum(self.terms, epsilon)
-        gap, gap_slack = self._sum(self.gap_terms, epsilon)
-        upper = _clip((value + slack + self.slack) * self._scale(epsilon, 1.0))
+        turn, phase = self._turn(epsilon)
+        value, slack = self._sum(self.terms, turn, phase)
+        gap, gap_slack = self._sum(self.gap_terms, turn, phase)
+        # Delta is positive, if only just: never round it down to 0.
+        upper = max(_clip((value + slack + self.slack) * self._scale(epsilon, 1.0)), math.ulp(0.0))
         inside = value - slack - self.slack - self.gap_factor * (gap + gap_slack + self.gap_slack)
         lower = inside * self._scale(epsilon, -1.0) - self._wrapped(epsilon)
         if self.gap_factor > 1.1:
             lower = max(lower, self._shifted_lower(epsilon + self.shift))
         lower = min(_clip(lower), upper)
         estimate = (value - 0.5 * gap) * self._scale(epsilon, 0.0)
-        return Bound(lower=lower, estimate=min(max(estimate, lower), upper), upper=upper, method=METHOD)
+        return Bound(lower=lower, estimate=min(max(lower, estimate), upper), upper=upper, method=METHOD)
 
     def _shifted_lower(self, shifted: float) -> float:
         """The second lower bound: D_v at ``shifted``, less what the added loss exceeds the shift by."""
-        value, slack = self._sum(self.terms, shifted)
+        value, slack = self._sum(self.terms, *self._turn(shifted))
         inside = (value - slack - self.slack) * self._scale(shifted, -1.0)
         return inside - self._wrapped(shifted) - self.shift_loss
 
-    def _sum(self, terms: NDArray[np.complex128], epsilon: float) -> tuple[float, float]:
-        """The inverse transform's sum at ``epsilon``, and a bound on its rounding error.
+    def _turn(self, epsilon: float) -> tuple[NDArray[np.complex128], Array]:
+        """The factors ``exp(iy (centre - epsilon))``, and bounds on their errors and those of the terms.
 
         A phase is good to a few roundings of the two numbers that it subtracts.
         """
-        turned = terms * np.exp(1j * self.frequencies * (self.centre - epsilon))
-        phase = 8.0 * UNIT_ROUNDOFF * (abs(self.centre) + abs(epsilon)) * self.frequencies
-        return float(np.sum(turned.real)), float(np.sum(np.abs(terms) * (phase + ROUNDING)))
+        turn = np.exp(1j * self.frequencies * (self.centre - epsilon))
+        return turn, 8.0 * UNIT_ROUNDOFF * (abs(self.centre) + epsilon) * self.frequencies + ROUNDING
+
+    @staticmethod
+    def _sum(
+        terms: NDArray[np.complex128], turn: NDArray[np.complex128], errors: Array
+    ) -> tuple[float, float]:
+        """The inverse transform's sum, and a bound on its rounding error."""
+        return float(np.sum((terms * turn).real)), float(np.abs(terms) @ errors)
 
     def _scale(self, epsilon: float, direction: float) -> float:
         """``exp(log_scale - tilt epsilon)``, rounded up (1) or down (-1) beyond all rounding errors."""
@@ -147,7 +157,7 @@ class Contour:
         for tilt, log_bound in self.wraps:
             fall = (tilt - self.tilt) * self.period
             right = min(right, _exp(log_bound - tilt * epsilon - fall) / -math.expm1(-fall))
-        return left + right
+        return (left + right) * (1.0 + WRAP_ROUNDING)
 
 
 def make_contour(

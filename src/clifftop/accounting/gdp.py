@@ -2,11 +2,11 @@ r"""Exact accounting of Gaussian releases by Gaussian differential privacy.
 
 Releases with noise multipliers ``sigma_i`` compose, adaptively, to one Gaussian mechanism with
 ``mu^2 = sum_i (s / sigma_i)^2``, s the sensitivity in clip norms (Dong, Roth and Su 2022, "Gaussian
-differential privacy", corollary 3.3), and
+differential privacy"), and
 
     delta(eps) = Phi(-eps/mu + mu/2) - e^eps Phi(-eps/mu - mu/2)
 
-(Balle and Wang 2018, "Improving the Gaussian mechanism for differential privacy", theorem 8). With
+(Balle and Wang 2018, "Improving the Gaussian mechanism for differential privacy"). With
 ``a = eps/mu - mu/2``, ``b = eps/mu + mu/2`` one has ``e^eps phi(b) = phi(a)``, so that with Mills' ratio
 ``M(x) = Phi(-x) / phi(x)`` nothing overflows and no large exponents cancel:
 ``delta = Phi(-a) - phi(a) M(b)``, and ``phi(a) (M(a) - M(b))`` where ``a >= 0``.
@@ -17,16 +17,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy import special
-
 from clifftop.accounting.base import Bound, UnsupportedEvent, require_delta, require_epsilon
 from clifftop.accounting.inventory import Inventory, take_inventory
 from clifftop.accounting.losses import UNIT_ROUNDOFF
 from clifftop.events import DpEvent, Gaussian, NeighboringRelation, PoissonSampled
 
 LOG_SQRT_TAU = 0.5 * math.log(2.0 * math.pi)
-MU_ROUNDING = 4.0 * UNIT_ROUNDOFF
-"""``mu`` is the root of a sum good to 5 roundings, plus its own."""
+MU_ROUNDING = 8.0 * UNIT_ROUNDOFF
+"""``mu`` is the root of a sum good to 6 roundings, plus its own."""
 SMALL_MU = 0.05
 """Below this, the two terms of delta agree in so many digits that their difference is integrated."""
 FAR = 1e3
@@ -146,22 +144,22 @@ def _log_delta(mu: float, epsilon: float) -> tuple[float, float]:
     if a > FAR:
         return NOTHING, 0.0
     log_phi = -0.5 * a * a - LOG_SQRT_TAU
-    log_rounding = 8.0 * UNIT_ROUNDOFF * (1.0 + abs(log_phi))
     if mu < SMALL_MU:
         difference = _small_difference(a, mu)
         # The integrand 1 - t M(t) falls like 1 / t^2, so its roundings grow by t^2, as those of a do.
-        return log_phi + math.log(difference), log_rounding + 32.0 * UNIT_ROUNDOFF * (2.0 + b) ** 2
+        return log_phi + math.log(difference), UNIT_ROUNDOFF * (8.0 * abs(log_phi) + 36.0 * (2.0 + b) ** 2)
     mills_b = _mills(b)
     if a >= 0:
         first, scale, shift = _mills(a), 1.0, log_phi
     else:
-        first, scale, shift = float(special.ndtr(-a)), math.exp(log_phi), 0.0
+        first, scale, shift = _normal_cdf(-a), math.exp(log_phi), 0.0
     difference, size = first - scale * mills_b, first + scale * mills_b
-    slack = UNIT_ROUNDOFF * (32.0 * size + 12.0 * scale * b)
+    # 12 b: roundings of a and b; log_phi: that of the factor phi(a), where it is not common.
+    slack = UNIT_ROUNDOFF * (32.0 * size + scale * (12.0 * b + 8.0 * abs(log_phi) * mills_b))
     if not difference > 2.0 * slack:
         # All digits cancelled, b is so large: only that delta is at most its first term is sure.
         return shift + math.log(size), math.inf
-    return shift + math.log(difference), 2.0 * slack / difference + log_rounding
+    return shift + math.log(difference), 2.0 * slack / difference + 8.0 * UNIT_ROUNDOFF * (1.0 + abs(shift))
 
 
 def _small_difference(a: float, mu: float) -> float:
@@ -177,7 +175,14 @@ def _small_difference(a: float, mu: float) -> float:
 
 def _mills(x: float) -> float:
     """``Phi(-x) / phi(x)`` for ``x >= -1``."""
+    from scipy import special  # takes longer to import than all else here
+
     return math.sqrt(0.5 * math.pi) * float(special.erfcx(x / math.sqrt(2.0)))
+
+
+def _normal_cdf(x: float) -> float:
+    """``Phi(x)`` for ``x >= 0``, where erfc loses nothing."""
+    return 0.5 * math.erfc(-x / math.sqrt(2.0))
 
 
 def _solve(mu: float, log_delta: float) -> float:

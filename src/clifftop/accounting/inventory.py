@@ -31,7 +31,7 @@ class Inventory:
 
     Attributes:
         neighboring_relation: the relation that sets the sensitivity and the dominating pairs.
-        gaussian_mu_sq: the sum of ``(sensitivity / sigma)^2`` over unsampled releases, good to 5 roundings.
+        gaussian_mu_sq: the sum of ``(sensitivity / sigma)^2`` over unsampled releases, good to 6 roundings.
         sampled: the sampled releases.
         log_hidden: the log probability that no release without noise took the example: 0 if there is
             none such, ``-inf`` if one is not sampled.

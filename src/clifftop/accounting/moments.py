@@ -7,8 +7,8 @@ With ``Lambda(c) = ln E_P[exp(c S)]`` the log moment of the summed loss, Renyi d
     delta(eps) <= k(c) exp(Lambda(c) - c eps)      for every c > 0,
 
 which is the conversion of Canonne, Kamath and Steinke 2020 ("The discrete Gaussian for differential
-privacy", proposition 12) and of Balle, Barthe, Gaboardi, Hsu and Sato 2020. Orders are not restricted:
-any real ``c > 0`` is as good as any other, so the order is optimised on the continuum.
+privacy") and of Balle, Barthe, Gaboardi, Hsu and Sato 2020. Orders are not restricted: any real
+``c > 0`` is as good as any other, so the order is optimised on the continuum.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from clifftop.accounting.losses import UNIT_ROUNDOFF, LossPair, TooFine, tilted_loss
+from clifftop.accounting.losses import FULL_EXPONENT, UNIT_ROUNDOFF, LossPair, TooFine, tilted_loss
 
 FIRST_TILT = 1.0
 TILT_STEP = 4.0
@@ -55,16 +55,17 @@ class Composition:
                 law = tilted_loss(pair, tilt, max_frequency=0.0)
             except TooFine:
                 return math.inf
-            error = float(law.mass_error) + 2.05 * math.exp(-38.0)
+            error = law.mass_error + 2.05 * math.exp(-FULL_EXPONENT)
             terms.append(count * (law.log_mgf + math.log1p(error)))
         return _round_up(terms)
 
     def rough_log_moment(self, tilt: float) -> float:
-        """``Lambda(tilt)`` to about 1e-6, on a coarser mesh: for searches, certified by nothing."""
+        """``Lambda(tilt)`` to about 1e-6 a pair, on a coarser mesh: for searches, certified by nothing."""
         total = 0.5 * self.gaussian_mu_sq * tilt * (1.0 + tilt)
         for pair, count in self.steps:
+            exponent = min(14.0 + math.log(count), FULL_EXPONENT)
             try:
-                law = tilted_loss(pair, tilt, max_frequency=0.0, exponent=14.0, max_points=ROUGH_POINTS)
+                law = tilted_loss(pair, tilt, max_frequency=0.0, exponent=exponent, max_points=ROUGH_POINTS)
             except TooFine:
                 return math.inf
             total += count * law.log_mgf
@@ -99,8 +100,8 @@ def log_kink(tilt: float) -> float:
 
 
 def _round_up(terms: list[float]) -> float:
-    """The sum of ``terms``, each good to 8 roundings of its size, moved up by its error."""
-    return math.fsum(terms) + 8.0 * UNIT_ROUNDOFF * math.fsum(abs(term) for term in terms)
+    """The sum of ``terms``, each good to 16 roundings of its size, moved up by its error."""
+    return math.fsum(terms) + 16.0 * UNIT_ROUNDOFF * math.fsum(abs(term) for term in terms)
 
 
 def _minimise(cost: Callable[[float], float]) -> float:

@@ -9,6 +9,7 @@ the least upper and the greatest lower end, and another engine can join them.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from clifftop.accounting.base import Bound, require_delta, require_epsilon
@@ -23,6 +24,10 @@ RELATIVE_PRECISION = 1e-6
 """Wished relative error of epsilon, and of delta e-folds; the cheapest effort may grant less."""
 WIDE = 1e-3
 """Relative width above which a greater effort is made."""
+MAX_STEPS = 40
+BISECTIONS = 6
+"""Work spent to certify an end that the estimate did not place well."""
+TINY = 1e-320
 UNAMPLIFIED = "Gaussian DP without amplification"
 
 
@@ -137,17 +142,42 @@ def _epsilon_on(contour: Contour, delta: float, ceiling: float) -> Bound:
     if contour.delta(0.0).upper <= delta:
         return Bound(lower=0.0, estimate=0.0, upper=0.0, method=METHOD)
     estimate, rate = _meet_estimate(contour, delta, ceiling)
-    tiny = 4.0 * UNIT_ROUNDOFF * max(estimate, 1.0 / rate)
-    upper, step = estimate, tiny
-    while upper < ceiling and not (found := contour.delta(upper).upper) <= delta:
-        upper += step + 1.02 * math.log(found / delta) / rate
+    here = contour.delta(estimate)
+    rounding = 4.0 * UNIT_ROUNDOFF * max(estimate, 1.0 / rate)
+    above = math.log(max(here.upper / delta, 1.0))
+    below = min(math.log(delta / min(max(here.lower, TINY), delta)), 1.0)
+    upper = _outward(
+        lambda epsilon: contour.delta(epsilon).upper <= delta,
+        start=estimate,
+        step=1.02 * above / rate + rounding,
+        limit=ceiling,
+    )
+    lower = _outward(
+        lambda epsilon: contour.delta(epsilon).lower >= delta,
+        start=estimate,
+        step=-1.02 * below / rate - rounding,
+        limit=0.0,
+    )
+    return Bound(lower=lower, estimate=estimate, upper=max(upper, estimate), method=METHOD)
+
+
+def _outward(holds: Callable[[float], bool], *, start: float, step: float, limit: float) -> float:
+    """A point from ``start`` toward ``limit`` at which ``holds``, as near as is cheap; else ``limit``.
+
+    Steps double. When more than one was needed, the last is bisected.
+    """
+    last = point = start
+    tries = 0
+    while not holds(point):
+        if point == limit or tries == MAX_STEPS:
+            return limit
+        last, point = point, min(point + step, limit) if step > 0 else max(point + step, limit)
         step *= 2.0
-    lower, step = estimate, tiny
-    while lower > 0.0 and not (found := contour.delta(lower).lower) >= delta:
-        missing = math.log(delta / found) if found > 0.0 else 1.0
-        lower -= step + 1.02 * missing / rate
-        step *= 2.0
-    return Bound(lower=max(0.0, lower), estimate=estimate, upper=max(upper, estimate), method=METHOD)
+        tries += 1
+    for _ in range(BISECTIONS if tries > 1 else 0):
+        middle = 0.5 * (last + point)
+        last, point = (last, middle) if holds(middle) else (middle, point)
+    return point
 
 
 def _meet_estimate(contour: Contour, delta: float, ceiling: float) -> tuple[float, float]:
@@ -159,7 +189,7 @@ def _meet_estimate(contour: Contour, delta: float, ceiling: float) -> tuple[floa
     epsilon, rate = ceiling, contour.tilt
     last: tuple[float, float] | None = None
     for _ in range(60):
-        value = math.log(max(contour.delta(epsilon).estimate, 1e-320)) - math.log(delta)
+        value = math.log(max(contour.delta(epsilon).estimate, TINY)) - math.log(delta)
         low, high = (epsilon, high) if value > 0 else (low, epsilon)
         if last is not None and epsilon != last[0] and (last[1] - value) / (epsilon - last[0]) > 0:
             rate = (last[1] - value) / (epsilon - last[0])
@@ -167,7 +197,7 @@ def _meet_estimate(contour: Contour, delta: float, ceiling: float) -> tuple[floa
         new = epsilon + value / rate
         if not low <= new <= high:
             new = 0.5 * (low + high)
-        if abs(new - epsilon) <= 1e-10 * new or high - low <= 1e-12 * high:
+        if abs(new - epsilon) <= 1e-9 * new or high - low <= 1e-9 * high:
             break
         epsilon = new
     return epsilon, max(rate, 0.1 * contour.tilt)

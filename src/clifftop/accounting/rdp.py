@@ -4,7 +4,7 @@ The moments come from quadrature with a proven error, at integer and fractional 
 1 and 2; the order is optimised over the reals (`moments`). An order whose moment cannot be computed costs
 ``inf``, never 0. Both directions are composed and the larger divergence is taken, so nothing rests on
 removal dominating, though it does at every order (Mironov, Talwar and Zhang 2019, "Renyi differential
-privacy of the sampled Gaussian mechanism", theorem 5).
+privacy of the sampled Gaussian mechanism").
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ SPLINE_ORDER = 12
 OVERSAMPLING = 4
 """Grid cells per frequency, so that the highest frequency has kappa = 1/4."""
 FFT_ERROR_PER_LEVEL = 10.0 * UNIT_ROUNDOFF
-"""Higham 2002, "Accuracy and stability of numerical algorithms", theorem 24.2: a radix-2 transform of
+"""Higham 2002, "Accuracy and stability of numerical algorithms", chapter 24: a radix-2 transform of
 length 2^t errs by at most ``t eta / (1 - t eta)`` in relative 2-norm, ``eta = u + 4u (sqrt 2 + u) / (1 - 4u)
 < 6.7 u`` with twiddle factors good to u. Higher radices only shorten the chain; 10 u leaves a margin."""
 
@@ -55,8 +55,8 @@ def spectrum(
     # One component errs by no more than the whole vector does in 2-norm, sqrt(size) ||grid||.
     levels = math.log2(size)
     rounded = FFT_ERROR_PER_LEVEL * levels * math.sqrt(size) * float(np.linalg.norm(grid))
-    # The grid itself: each spline value takes about 4 roundings a stage, each cell's sum few more.
-    spread = 8.0 * SPLINE_ORDER * UNIT_ROUNDOFF
+    # The grid itself: each spline value takes some 4 roundings a stage, each sum at most one a point.
+    spread = (8.0 * SPLINE_ORDER + len(points)) * UNIT_ROUNDOFF
     return values, aliased + (rounded + spread) / blur
 
 
