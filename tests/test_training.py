@@ -158,10 +158,35 @@ def test_a_batch_larger_than_the_data_is_refused_before_training():
         make(plan=plan)
 
 
-def test_another_seed_cannot_resume():
+def test_a_trainer_that_took_steps_cannot_take_over_a_run():
     state = make(seed=1).state_dict()
-    with pytest.raises(ValueError, match="found seed=2 for a state saved with seed=1"):
-        make(seed=2).load_state_dict(state)
+    busy = make(seed=1)
+    busy.step()
+    with pytest.raises(ValueError, match="taken no step, found steps_done=1"):
+        busy.load_state_dict(state)
+
+
+def test_without_a_seed_the_noise_is_nobodys_to_guess():
+    """A default seed would be public, and with it the noise."""
+    first, second = make(seed=None), make(seed=None)
+    assert first.seed != second.seed
+    assert first.seed.bit_length() > 64
+    first.fit(steps=1)
+    second.fit(steps=1)
+    assert not torch.equal(flat(first), flat(second))
+
+
+def test_a_run_without_a_given_seed_resumes_exactly():
+    whole = make(seed=None)
+    whole.fit(steps=3)
+    saved = io.BytesIO()
+    torch.save(whole.state_dict(), saved)
+    whole.fit(steps=4)
+    saved.seek(0)
+    second = make(seed=None)
+    second.load_state_dict(torch.load(saved, weights_only=True))
+    second.fit(steps=4)
+    assert torch.equal(flat(whole), flat(second))
 
 
 def test_batch_norm_is_refused_with_the_remedy():

@@ -5,8 +5,9 @@ Names are loaded when first used, so that accounting starts without torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clifftop.lazy import names_from
 
 if TYPE_CHECKING:
     from clifftop.accounting import Bound, epsilon
@@ -48,11 +49,7 @@ _HOMES = {
     "run_sweep": "lab",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"clifftop.{_HOMES[name]}"), name)
+__getattr__ = names_from(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -32,8 +33,9 @@ class Trainer:
         plan: sampler, clipping, noise, neighbouring relation.
         inputs: the training data, each tensor ``(N, ...)``.
         targets: its targets, each ``(N, ...)``.
-        seed: keys every random draw. A recorded seed makes the run repeatable, and its noise known
-            to whoever reads it: keep it as secret as the data, or drop it, when the model is released.
+        seed: keys every random draw; by default 128 bits from the operating system. Whoever knows the
+            seed can subtract the noise: one that is written down, or guessed, makes a run repeatable and
+            its epsilon void for that reader. `state_dict` holds it, since a resumed run needs it.
         engine: gives the per-example gradients.
         streams: which random streams the run draws from.
 
@@ -69,7 +71,7 @@ class Trainer:
     plan: PrivacyPlan
     inputs: Sequence[Tensor]
     targets: Sequence[Tensor]
-    seed: int = 0
+    seed: int | None = None
     engine: GradientEngine = field(default_factory=TapeEngine)
     streams: StreamKind = field(default_factory=Keyed)
     steps_done: int = field(default=0, init=False)
@@ -86,6 +88,8 @@ class Trainer:
             inputs=tuple(x[None] for x in self.inputs), targets=tuple(y[None] for y in self.targets)
         )
         self.plan.event(steps=1, num_examples=self._examples.num_examples)  # refuses what cannot be claimed
+        if self.seed is None:
+            self.seed = secrets.randbits(128)
         self._open_streams: RunStreams = self.streams.open([self.seed])
         self._state: PrivacyState = initial_state([self.plan], next(iter(self._parameters.values())))
 
@@ -140,16 +144,18 @@ class Trainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state_dict()`` of a trainer with the same plan and seed.
+        """Go on from ``state_dict()`` of a trainer with the same plan; its seed is taken over.
 
         Raises:
-            ValueError: the state comes from a run with another seed.
+            ValueError: this trainer has taken steps of its own, whose cost would be forgotten.
         """
-        if state["seed"] != self.seed:
+        if self.steps_done:
             raise ValueError(
-                f"a run resumes with its own seed, found seed={self.seed} for a state saved with "
-                f"seed={state['seed']}; construct the Trainer with that seed"
+                f"a run resumes in a trainer that has taken no step, found steps_done={self.steps_done}; "
+                "construct a new Trainer"
             )
+        self.seed = int(state["seed"])
+        self._open_streams = self.streams.open([self.seed])
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps_done = state["steps_done"]

@@ -59,7 +59,7 @@ def library(monkeypatch):
             "summary_table": lambda summary: "the table",
             "learning_rate_table": lambda summary: "the table of learning rates",
         },
-        "clifftop.report.validate": {"validate": library.validate},
+        "clifftop.report.validation": {"validate": library.validate},
         "clifftop.analysis.results": {"FILE_NAME": "results.json", "load_results": lambda folder: folder},
         "clifftop.analysis.summary": {"summarise": library.summarise},
     }

@@ -5,8 +5,9 @@ Names are loaded when first used: writing JSON needs no polars, and nothing here
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clifftop.lazy import names_from
 
 if TYPE_CHECKING:
     from clifftop.analysis.cliff import Cliff, Point, find_cliff
@@ -18,33 +19,29 @@ if TYPE_CHECKING:
     from clifftop.analysis.summary import Summary, summarise
     from clifftop.analysis.uncertainty import Estimate, estimate
 
-_HOMES = {
-    "BestClipNorm": "learning_rate",
-    "BestLr": "learning_rate",
-    "Cliff": "cliff",
-    "ClippingCost": "learning_rate",
-    "Configuration": "configurations",
-    "Epsilon": "results",
-    "Estimate": "uncertainty",
-    "Point": "cliff",
-    "Results": "results",
-    "ResultsError": "jsonio",
-    "StudyConfig": "results",
-    "Summary": "summary",
-    "estimate": "uncertainty",
-    "find_cliff": "cliff",
-    "load_results": "results",
-    "pareto": "frontier",
-    "parse_results": "results",
-    "summarise": "summary",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"clifftop.analysis.{_HOMES[name]}"), name)
-
+__getattr__ = names_from(
+    __name__,
+    {
+        "BestClipNorm": "learning_rate",
+        "BestLr": "learning_rate",
+        "Cliff": "cliff",
+        "ClippingCost": "learning_rate",
+        "Configuration": "configurations",
+        "Epsilon": "results",
+        "Estimate": "uncertainty",
+        "Point": "cliff",
+        "Results": "results",
+        "ResultsError": "jsonio",
+        "StudyConfig": "results",
+        "Summary": "summary",
+        "estimate": "uncertainty",
+        "find_cliff": "cliff",
+        "load_results": "results",
+        "pareto": "frontier",
+        "parse_results": "results",
+        "summarise": "summary",
+    },
+)
 
 __all__ = [
     "BestClipNorm",

@@ -2,7 +2,7 @@
 
 Every fault is one line that names the file and the key: a file cut short, a missing key, a value of
 the wrong type, another schema. Whether the *content* holds together (every run present, epsilons
-that recompute) is for `clifftop.report.validate`.
+that recompute) is for `clifftop.report.validation`.
 """
 
 from __future__ import annotations

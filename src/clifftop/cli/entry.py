@@ -7,11 +7,7 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 
-EXIT_OK = 0
-EXIT_DOES_NOT_HOLD = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141
+from clifftop.cli.exits import EXIT_BAD_INPUT, EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_OK
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

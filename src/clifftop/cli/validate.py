@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clifftop.cli.entry import EXIT_DOES_NOT_HOLD, EXIT_OK
+from clifftop.cli.exits import EXIT_DOES_NOT_HOLD, EXIT_OK
 from clifftop.cli.options import Json
 from clifftop.cli.output import print_json, print_line
 
@@ -21,7 +21,7 @@ def validate(results: Path, /, *, as_json: Json = False) -> int:
     """
     from clifftop.analysis.jsonio import read_document
     from clifftop.analysis.results import FILE_NAME
-    from clifftop.report.validate import validate as check
+    from clifftop.report.validation import validate as check
     from clifftop.studies import recompute_epsilon
 
     read_document(results / FILE_NAME)  # a file that is no JSON is bad input, not a finding

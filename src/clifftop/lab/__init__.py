@@ -5,8 +5,9 @@ Names are loaded when first used, so that reading a store needs neither torch no
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from clifftop.lazy import names_from
 
 if TYPE_CHECKING:
     from clifftop.lab import tables
@@ -18,38 +19,33 @@ if TYPE_CHECKING:
     from clifftop.lab.spec import Factory, OptimizerSpec, RunSpec, SpecError
     from clifftop.lab.store import Store
 
-_HOMES = {
-    "Block": "cohort",
-    "Checkpoint": "contract",
-    "Executor": "jobs",
-    "ExecutorError": "jobs",
-    "Factory": "spec",
-    "InProcess": "executors",
-    "OptimizerSpec": "spec",
-    "ProcessPool": "executors",
-    "Progress": "runner",
-    "RunSpec": "spec",
-    "RunStore": "contract",
-    "SpecError": "spec",
-    "Status": "contract",
-    "Store": "store",
-    "StoreError": "contract",
-    "SweepError": "runner",
-    "SweepResult": "runner",
-    "cohort_size": "cohort",
-    "run_sweep": "runner",
-    "static_key": "cohort",
-    "train_cohort": "cohort",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name == "tables":
-        return importlib.import_module("clifftop.lab.tables")
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"clifftop.lab.{_HOMES[name]}"), name)
-
+__getattr__ = names_from(
+    __name__,
+    {
+        "Block": "cohort",
+        "Checkpoint": "contract",
+        "Executor": "jobs",
+        "ExecutorError": "jobs",
+        "Factory": "spec",
+        "InProcess": "executors",
+        "OptimizerSpec": "spec",
+        "ProcessPool": "executors",
+        "Progress": "runner",
+        "RunSpec": "spec",
+        "RunStore": "contract",
+        "SpecError": "spec",
+        "Status": "contract",
+        "Store": "store",
+        "StoreError": "contract",
+        "SweepError": "runner",
+        "SweepResult": "runner",
+        "cohort_size": "cohort",
+        "run_sweep": "runner",
+        "static_key": "cohort",
+        "train_cohort": "cohort",
+        "tables": "",
+    },
+)
 
 __all__ = [
     "Block",

@@ -2,7 +2,8 @@
 
 A stream never knows the cohort, so a run draws the same numbers alone and among others, and a
 resumed run the same as an uninterrupted one. Runs with one seed share their draws, which are made
-once.
+once. Whoever knows a seed can draw the noise again. Philox is a statistical generator, not a
+cryptographic one: a claim against an adversary who attacks the generator itself needs another.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import polars as pl
 
 from clifftop.analysis.results import Epsilon, EpsilonRow, Results
 from clifftop.report.checks import Finding
-from clifftop.report.headlines import true_epsilon
+from clifftop.report.headline import true_epsilon
 from clifftop.report.wording import plain
 
 TOLERANCE = 1e-6

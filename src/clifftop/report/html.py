@@ -14,7 +14,7 @@ import jinja2
 from clifftop.analysis.results import Results
 from clifftop.analysis.summary import Summary
 from clifftop.report.figures import figures, javascript, page_charts
-from clifftop.report.headlines import FIXED_ORDER, batches, headlines, most_understated, understatement
+from clifftop.report.headline import FIXED_ORDER, batches, headlines, most_understated, understatement
 from clifftop.report.look import DARK, LIGHT, css_variables
 from clifftop.report.tables import best_lr_table, cliff_table, configuration_table, epsilon_table
 from clifftop.report.wording import counted, epsilon_up, percent, plain

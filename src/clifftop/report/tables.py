@@ -11,7 +11,7 @@ from clifftop.analysis.configurations import Configuration
 from clifftop.analysis.results import Epsilon
 from clifftop.analysis.summary import Cliffs, Summary
 from clifftop.analysis.uncertainty import Estimate
-from clifftop.report.headlines import FIXED_ORDER
+from clifftop.report.headline import FIXED_ORDER
 from clifftop.report.wording import (
     MISSING,
     accuracy_interval,

@@ -10,7 +10,7 @@ from rich.text import Text
 from clifftop.analysis.configurations import Configuration
 from clifftop.analysis.results import Epsilon, EpsilonRow
 from clifftop.analysis.summary import Summary
-from clifftop.report.headlines import FIXED_ORDER
+from clifftop.report.headline import FIXED_ORDER
 from clifftop.report.wording import (
     MISSING,
     counted,

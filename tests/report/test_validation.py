@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from clifftop.analysis.jsonio import dumps
-from clifftop.report.validate import validate
+from clifftop.report.validation import validate
 
 
 @dataclass(frozen=True)

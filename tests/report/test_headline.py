@@ -3,7 +3,7 @@
 import pytest
 
 from clifftop.analysis.summary import summarise
-from clifftop.report.headlines import headlines, understatement
+from clifftop.report.headline import headlines, understatement
 
 
 def titles(summary):

@@ -1,0 +1,7 @@
+"""The exit codes of the command."""
+
+EXIT_OK = 0
+EXIT_DOES_NOT_HOLD = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
