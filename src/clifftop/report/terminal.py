@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -43,7 +44,9 @@ def summary_table(summary: Summary, *, lr: float | None = None) -> Table:
     table = Table(
         title=f"Test accuracy in %, learning rate {plain(shown)}, {counted(summary.num_seeds, 'seed')}",
         caption=f"without privacy: {mean_std(baseline.accuracy)}. Epsilon at delta = {plain(summary.delta)}; "
-        "bold: the one that is true of these runs, upper end, rounded up",
+        f"bold: the one that is true of these runs, upper end, rounded up{_about_seeds(summary)}",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
     )
     columns = _epsilon_columns(summary)
     _add_columns(table, ("σ", *columns), summary)
@@ -64,6 +67,8 @@ def learning_rate_table(summary: Summary) -> Table:
         title="Test accuracy in %, best learning rate of each cell (in brackets)",
         caption=f"without privacy: {percent(summary.baseline.accuracy.mean)} at learning rate "
         f"{plain(summary.baseline.lr)}. Chosen for being best, so optimistic",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
     )
     _add_columns(table, ("σ", "true ε"), summary)
     epsilons = {sigma: item.epsilon.upper for (sigma, _), item in cells.items()}
@@ -71,6 +76,15 @@ def learning_rate_table(summary: Summary) -> Table:
         tuned = (_tuned(cells.get((sigma, clip_norm))) for clip_norm in summary.clip_norms)
         table.add_row(plain(sigma), epsilon_up(epsilons[sigma]), *tuned)
     return table
+
+
+def _about_seeds(summary: Summary) -> str:
+    if summary.num_seeds < 2:
+        return ""
+    return (
+        ". ± is the standard deviation over seeds; 95% intervals of the means are in the report "
+        "and in summary.json"
+    )
 
 
 def _add_columns(table: Table, first: Iterable[str], summary: Summary) -> None:
@@ -84,11 +98,11 @@ def _epsilon_columns(summary: Summary) -> dict[str, Callable[[EpsilonRow], Text]
     fixed = summary.sampling == FIXED_ORDER
     columns: dict[str, Callable[[EpsilonRow], Text]] = {}
     if any(row.published is not None for row in summary.epsilons):
-        columns["ε published"] = lambda row: Text(epsilon_claimed(row.published), style="dim")
+        columns["ε\npublished"] = lambda row: Text(epsilon_claimed(row.published), style="dim")
     if any(row.fixed_order is not None for row in summary.epsilons):
-        columns["ε fixed order"] = lambda row: _upper(row.fixed_order, own=fixed)
+        columns["ε fixed\norder"] = lambda row: _upper(row.fixed_order, own=fixed)
     if any(row.poisson is not None for row in summary.epsilons):
-        columns["ε Poisson"] = lambda row: _upper(row.poisson, own=not fixed)
+        columns["ε\nPoisson"] = lambda row: _upper(row.poisson, own=not fixed)
     return columns
 
 
