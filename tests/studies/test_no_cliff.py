@@ -1,5 +1,6 @@
 """The published study: every number of the paper, and the true ones beside them."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -168,3 +169,11 @@ def test_a_cell_without_noise_is_a_private_run_of_infinite_epsilon(tmp_path):
     (run,) = document["dp_runs"]
     assert run["epsilon"] == {"lower": "inf", "estimate": "inf", "upper": "inf"}
     assert run["epsilon_published"] == "inf"
+
+
+def test_data_of_another_size_than_the_epsilon_assumes_is_refused(tmp_path, monkeypatch):
+    wrong = dataclasses.replace(get("no-cliff"), num_examples=401)
+    monkeypatch.setattr("clifftop.studies.run.STUDIES", {"no-cliff": wrong})
+    with pytest.raises(ValueError, match="found 400 where num_examples=401"):
+        run_study("no-cliff", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -156,16 +156,17 @@ class _Cohort:
         assert record is not None
         self._records.append(record)
         if self.step % spec.evaluate_every == 0 or self.step == spec.steps:
-            inputs, targets = self._streams.spread, self._streams.spread
-            values = evaluate(
-                self._module,
-                self._criterion,
-                self._params,
-                self._constants,
-                tuple(inputs(x) for x in self._test.inputs),
-                tuple(targets(y) for y in self._test.targets),
-            )
-            self._evaluations.append((self.step, values))
+            self._evaluations.append((self.step, self._evaluate()))
+
+    def _evaluate(self) -> dict[str, Tensor]:
+        return evaluate(
+            self._module,
+            self._criterion,
+            self._params,
+            self._constants,
+            tuple(map(self._streams.spread, self._test.inputs)),
+            tuple(map(self._streams.spread, self._test.targets)),
+        )
 
     def block(self, *, finished: bool) -> Block:
         """What happened since the last block."""
@@ -203,6 +204,7 @@ class _Cohort:
         self._streams.load_state(saved["streams"])
 
     def _save(self) -> bytes:
+        # Clipping and noise need no entry: their states hold the specs' numbers and never change.
         buffer = io.BytesIO()
         state = {
             "step": self.step,

@@ -104,6 +104,11 @@ def run_study(
     grid = study.grid(axes or Axes())
     specs = list(study.specs(grid))
     data = study.template.data.resolve()(seed=grid.seeds[0], **study.template.data.options)
+    if data.num_train != study.num_examples:
+        raise ValueError(
+            f"a study's data must have the rows its epsilon is computed for, found {data.num_train} where "
+            f"num_examples={study.num_examples}; change one of them"
+        )
     with Store.open(out, study=name) as store:
         executor = _executor(workers, len(specs) * study.template.steps)
         with _threads_for(study):
