@@ -37,10 +37,13 @@ class LinearRule(GhostRule):
         a, g = _operands(call)
         sums: dict[str, Tensor] = {}
         if "weight" in call.names:
-            # The narrower operand is scaled: fewer bytes.
             w = _spread(weights["weight"], g)
-            left, right = (g * w, a) if g.shape[-1] <= a.shape[-1] else (g, a * w)
-            sums["weight"] = left.flatten(1, -2).transpose(1, 2) @ right.flatten(1, -2)
+            # The narrower operand is scaled (fewer bytes) and stands left: with it on the right the batched
+            # product took three times as long for a 64 x 10 weight.
+            if g.shape[-1] <= a.shape[-1]:
+                sums["weight"] = _contract(g * w, a)
+            else:
+                sums["weight"] = _contract(a * w, g).transpose(1, 2)
         if "bias" in call.names:
             w = weights["bias"].unsqueeze(1)
             sums["bias"] = (w @ (g.sum(2) if g.dim() == 4 else g)).squeeze(1)
@@ -55,6 +58,11 @@ class LinearRule(GhostRule):
         if "bias" in call.names:
             grads["bias"] = g.sum(2) if g.dim() == 4 else g
         return grads
+
+
+def _contract(left: Tensor, right: Tensor) -> Tensor:
+    """Sum over examples and positions of left times right, ``(R, l, r)``."""
+    return left.flatten(1, -2).transpose(1, 2) @ right.flatten(1, -2)
 
 
 def _operands(call: LeafCall) -> tuple[Tensor, Tensor]:
