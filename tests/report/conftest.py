@@ -1,44 +1,13 @@
 """Results folders and their reports for the tests of the report."""
 
-import importlib.util
 import shutil
 from pathlib import Path
 
 import pytest
 
 from clifftop.analysis.jsonio import dumps
-from clifftop.analysis.results import parse_results
 from clifftop.analysis.summary import summarise
 from clifftop.report.build import build_report
-
-
-def _documents():
-    path = Path(__file__).parents[1] / "oracles" / "no_cliff_results.py"
-    spec = importlib.util.spec_from_file_location("no_cliff_results", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def documents():
-    """The module that makes results documents."""
-    return _documents()
-
-
-@pytest.fixture(scope="session")
-def parse():
-    return lambda document: parse_results(document, source="results.json", digest="0" * 64)
-
-
-@pytest.fixture(scope="session")
-def published(documents, parse):
-    return summarise(parse(documents.published_document()))
-
-
-@pytest.fixture(scope="session")
-def several(documents, parse):
-    return summarise(parse(documents.synthetic_document(seeds=range(30))))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Results documents for the tests of analysis."""
+"""Results documents and their summaries, for the tests of analysis and report."""
 
 import importlib.util
 from pathlib import Path
@@ -10,7 +10,7 @@ from clifftop.analysis.summary import summarise
 
 
 def _documents():
-    path = Path(__file__).parents[1] / "oracles" / "no_cliff_results.py"
+    path = Path(__file__).parent / "oracles" / "no_cliff_results.py"
     spec = importlib.util.spec_from_file_location("no_cliff_results", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
