@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from clifftop import __version__
+from clifftop.cli.calibrate import calibrate
 from clifftop.cli.epsilon import epsilon
 from clifftop.cli.report import report
 from clifftop.cli.study import study
@@ -17,5 +18,5 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-for _command in (study, epsilon, validate, report):
+for _command in (study, epsilon, calibrate, validate, report):
     app.command(_command)

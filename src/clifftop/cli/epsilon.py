@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from clifftop.cli.mechanism import relation_for, training_event
 from clifftop.cli.options import Json
 from clifftop.cli.output import print_json, print_line
-from clifftop.events import (
-    DpEvent,
-    FixedOrder,
-    Gaussian,
-    NeighboringRelation,
-    PoissonSampled,
-    SelfComposed,
-)
+from clifftop.events import NeighboringRelation
 
 
 def epsilon(
@@ -46,10 +40,10 @@ def epsilon(
     from clifftop.accounting import epsilon as bound_epsilon
     from clifftop.report.wording import epsilon_up
 
-    event = _event(noise_multiplier, sampling_prob, steps, fixed_order)
-    relation = neighboring_relation or (
-        NeighboringRelation.ADD_OR_REMOVE_ONE if fixed_order is None else NeighboringRelation.ZERO_OUT
+    event = training_event(
+        noise_multiplier, sampling_prob=sampling_prob, steps=steps, fixed_order=fixed_order
     )
+    relation = relation_for(neighboring_relation, fixed_order=fixed_order)
     bound = bound_epsilon(event, delta=delta, neighboring_relation=relation)
     if as_json:
         facts = {"delta": delta, "neighboring_relation": relation.value, "event": repr(event)}
@@ -58,18 +52,3 @@ def epsilon(
         print_line(f"epsilon <= {epsilon_up(bound.upper)} at delta = {delta:g} ({relation.value})")
         print_line(f"true value between {bound.lower} and {bound.upper} ({bound.method})")
     return 0
-
-
-def _event(
-    noise_multiplier: float, sampling_prob: float | None, steps: int | None, fixed_order: int | None
-) -> DpEvent:
-    release = Gaussian(noise_multiplier)
-    if fixed_order is not None and sampling_prob is None and steps is None:
-        return FixedOrder(release, fixed_order)
-    if fixed_order is None and sampling_prob is not None and steps is not None:
-        return SelfComposed(PoissonSampled(sampling_prob, release), steps)
-    raise ValueError(
-        "epsilon needs either --sampling-prob and --steps (Poisson sampling) or --fixed-order alone, "
-        f"found --sampling-prob={sampling_prob}, --steps={steps}, --fixed-order={fixed_order}; "
-        "say how the batches were made"
-    )
