@@ -47,6 +47,11 @@ class Inventory:
         """The probability that the example is released without noise."""
         return -math.expm1(self.log_hidden)
 
+    @property
+    def is_one_step(self) -> bool:
+        """Whether one sampled release is all there is."""
+        return [item.count for item in self.sampled] == [1] and self.gaussian_mu_sq == 0 == self.log_hidden
+
     def directions(self) -> tuple[Composition, ...]:
         """The compositions whose larger delta is the event's: P and Q are never mixed between steps."""
         return tuple(

@@ -9,7 +9,6 @@ the least upper and the greatest lower end, and another engine can join them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from clifftop.accounting.base import Bound, require_delta, require_epsilon
@@ -18,17 +17,17 @@ from clifftop.accounting.gdp import gaussian_delta, gaussian_epsilon
 from clifftop.accounting.inventory import Inventory, take_inventory
 from clifftop.accounting.losses import UNIT_ROUNDOFF
 from clifftop.accounting.moments import Composition
+from clifftop.accounting.one_step import one_step_delta, one_step_epsilon, total_variation
+from clifftop.accounting.search import outward
 from clifftop.events import DpEvent, NeighboringRelation
 
 RELATIVE_PRECISION = 1e-6
 """Wished relative error of epsilon, and of delta e-folds; the cheapest effort may grant less."""
 WIDE = 1e-3
 """Relative width above which a greater effort is made."""
-MAX_STEPS = 40
-BISECTIONS = 6
-"""Work spent to certify an end that the estimate did not place well."""
 TINY = 1e-320
 UNAMPLIFIED = "Gaussian DP without amplification"
+TOTAL_VARIATION = "total variation"
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,16 @@ class PrivacyLossAccountant:
             return decided
         if not inventory.sampled:
             return gaussian_epsilon(math.sqrt(inventory.gaussian_mu_sq), delta, method="Gaussian DP")
+        if _total_variation(inventory) <= delta:
+            return Bound(lower=0.0, estimate=0.0, upper=0.0, method=TOTAL_VARIATION)
+        if inventory.is_one_step:
+            (step,) = inventory.sampled
+            return one_step_epsilon(
+                self.neighboring_relation,
+                sampling_prob=step.sampling_prob,
+                noise_multiplier=step.noise_multiplier,
+                delta=delta,
+            )
         first, *others = inventory.directions()
         tilt = first.epsilon_tilt(delta)
         answer = enclose_epsilon(first, delta, tilt)
@@ -75,6 +84,14 @@ class PrivacyLossAccountant:
             return decided
         if not inventory.sampled:
             return gaussian_delta(math.sqrt(inventory.gaussian_mu_sq), epsilon, method="Gaussian DP")
+        if inventory.is_one_step:
+            (step,) = inventory.sampled
+            return one_step_delta(
+                self.neighboring_relation,
+                sampling_prob=step.sampling_prob,
+                noise_multiplier=step.noise_multiplier,
+                epsilon=epsilon,
+            )
         first, *others = inventory.directions()
         tilt = first.delta_tilt(epsilon)
         answer = enclose_delta(first, epsilon, tilt)
@@ -146,38 +163,19 @@ def _epsilon_on(contour: Contour, delta: float, ceiling: float) -> Bound:
     rounding = 4.0 * UNIT_ROUNDOFF * max(estimate, 1.0 / rate)
     above = math.log(max(here.upper / delta, 1.0))
     below = min(math.log(delta / min(max(here.lower, TINY), delta)), 1.0)
-    upper = _outward(
+    upper = outward(
         lambda epsilon: contour.delta(epsilon).upper <= delta,
         start=estimate,
         step=1.02 * above / rate + rounding,
         limit=ceiling,
     )
-    lower = _outward(
+    lower = outward(
         lambda epsilon: contour.delta(epsilon).lower >= delta,
         start=estimate,
         step=-1.02 * below / rate - rounding,
         limit=0.0,
     )
     return Bound(lower=lower, estimate=estimate, upper=max(upper, estimate), method=METHOD)
-
-
-def _outward(holds: Callable[[float], bool], *, start: float, step: float, limit: float) -> float:
-    """A point from ``start`` toward ``limit`` at which ``holds``, as near as is cheap; else ``limit``.
-
-    Steps double. When more than one was needed, the last is bisected.
-    """
-    last = point = start
-    tries = 0
-    while not holds(point):
-        if point == limit or tries == MAX_STEPS:
-            return limit
-        last, point = point, min(point + step, limit) if step > 0 else max(point + step, limit)
-        step *= 2.0
-        tries += 1
-    for _ in range(BISECTIONS if tries > 1 else 0):
-        middle = 0.5 * (last + point)
-        last, point = (last, middle) if holds(middle) else (middle, point)
-    return point
 
 
 def _meet_estimate(contour: Contour, delta: float, ceiling: float) -> tuple[float, float]:
@@ -201,6 +199,21 @@ def _meet_estimate(contour: Contour, delta: float, ceiling: float) -> tuple[floa
             break
         epsilon = new
     return epsilon, max(rate, 0.1 * contour.tilt)
+
+
+def _total_variation(inventory: Inventory) -> float:
+    """An upper bound on delta at epsilon 0: the sum over releases."""
+    terms = [
+        item.count
+        * total_variation(
+            inventory.neighboring_relation,
+            sampling_prob=item.sampling_prob,
+            noise_multiplier=item.noise_multiplier,
+        )
+        for item in inventory.sampled
+    ]
+    gaussian = gaussian_delta(math.sqrt(inventory.gaussian_mu_sq), 0.0, method=TOTAL_VARIATION)
+    return math.fsum([gaussian.upper, *terms]) * (1.0 + 16.0 * UNIT_ROUNDOFF)
 
 
 def _at_most(bound: Bound) -> Bound:
