@@ -107,6 +107,11 @@ class Contour:
     shift_loss: float
     wraps: tuple[tuple[float, float], ...]
 
+    @property
+    def method(self) -> str:
+        """The name of this engine in a `Bound`."""
+        return METHOD
+
     def delta(self, epsilon: float) -> Bound:
         """Bounds on delta at ``epsilon``; they hold at every ``epsilon >= 0``."""
         turn, phase = self._turn(epsilon)
@@ -175,8 +180,7 @@ def make_contour(
     ``effort`` allows. None where no contour is worth its cost. Any contour returned is sound, whatever
     the arguments were.
     """
-    moments = [(tilt * factor, composition.log_moment(tilt * factor)) for factor in LADDER]
-    ladder = [(at, moment) for at, moment in moments if math.isfinite(moment)]
+    ladder = _ladder(composition, tilt)
     plans = _plans(ladder, tilt, epsilon, log_delta)
     if not plans:
         return None
@@ -190,6 +194,12 @@ def make_contour(
         return _sample(composition, chosen, period, smoothing, beyond, log_delta)
     except TooFine:
         return None
+
+
+def _ladder(composition: Composition, tilt: float) -> list[tuple[float, float]]:
+    """Tilts around ``tilt`` with their log moments, where those can be computed."""
+    moments = [(tilt * factor, composition.log_moment(tilt * factor)) for factor in LADDER]
+    return [(at, moment) for at, moment in moments if math.isfinite(moment)]
 
 
 def _plans(

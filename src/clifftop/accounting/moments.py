@@ -73,11 +73,11 @@ class Composition:
 
     def epsilon_tilt(self, delta: float) -> float:
         """The c that minimises the Renyi bound on epsilon, up to the search's tolerance."""
-        return _minimise(lambda c: (self.rough_log_moment(c) - math.log(delta) + log_kink(c)) / c)
+        return minimise(lambda c: (self.rough_log_moment(c) - math.log(delta) + log_kink(c)) / c)
 
     def delta_tilt(self, epsilon: float) -> float:
         """The c that minimises the Renyi bound on delta, up to the search's tolerance."""
-        return _minimise(lambda c: self.rough_log_moment(c) - c * epsilon + log_kink(c))
+        return minimise(lambda c: self.rough_log_moment(c) - c * epsilon + log_kink(c))
 
     def renyi_epsilon(self, tilt: float, delta: float) -> float:
         """The Renyi bound on epsilon at order ``1 + tilt``: at least the truth, at least 0, never NaN."""
@@ -104,7 +104,7 @@ def _round_up(terms: list[float]) -> float:
     return math.fsum(terms) + 16.0 * UNIT_ROUNDOFF * math.fsum(abs(term) for term in terms)
 
 
-def _minimise(cost: Callable[[float], float]) -> float:
+def minimise(cost: Callable[[float], float]) -> float:
     """Where ``cost`` is least over c > 0: steps by factors of `TILT_STEP`, then golden section in ln c.
 
     Any c gives a valid bound, so a cost with two valleys costs tightness and never truth.

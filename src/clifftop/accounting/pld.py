@@ -12,9 +12,10 @@ import math
 from dataclasses import dataclass
 
 from clifftop.accounting.base import Bound, require_delta, require_epsilon
-from clifftop.accounting.contour import EFFORTS, METHOD, Contour, make_contour
+from clifftop.accounting.contour import EFFORTS, METHOD, Contour, Effort, make_contour
 from clifftop.accounting.gdp import gaussian_delta, gaussian_epsilon
 from clifftop.accounting.inventory import Inventory, take_inventory
+from clifftop.accounting.lattice import Lattice, make_lattice
 from clifftop.accounting.losses import UNIT_ROUNDOFF
 from clifftop.accounting.moments import Composition
 from clifftop.accounting.one_step import one_step_delta, one_step_epsilon, total_variation
@@ -26,6 +27,14 @@ RELATIVE_PRECISION = 1e-6
 WIDE = 1e-3
 """Relative width above which a greater effort is made."""
 TINY = 1e-320
+STAGES: tuple[tuple[Effort | int, float], ...] = (
+    (EFFORTS[0], 0.0),
+    (1 << 14, WIDE),
+    (1 << 16, WIDE),
+    (EFFORTS[1], 1e-2),
+    (1 << 18, 1e-2),
+)
+"""What is tried in turn while epsilon's relative width is above the number: contours, lattices by size."""
 UNAMPLIFIED = "Gaussian DP without amplification"
 TOTAL_VARIATION = "total variation"
 
@@ -113,20 +122,30 @@ def enclose_epsilon(composition: Composition, delta: float, tilt: float) -> Boun
     answer = Bound(lower=0.0, estimate=renyi, upper=renyi, method="Renyi")
     if not 0 < renyi < math.inf:
         return answer
-    for effort in EFFORTS:
-        contour = make_contour(
-            composition,
-            tilt=tilt,
-            epsilon=max(0.0, renyi - 3.0 / tilt),
-            log_delta=math.log(delta),
-            precision=RELATIVE_PRECISION * max(renyi, 0.05 / tilt),
-            effort=effort,
-        )
-        if contour is not None:
-            answer = answer.meet(_epsilon_on(contour, delta, renyi))
-        if answer.relative_width <= WIDE:
+    for effort, wide in STAGES:
+        if answer.relative_width <= wide:
             break
+        engine = (
+            _contour(composition, delta, tilt, renyi, effort)
+            if isinstance(effort, Effort)
+            else (make_lattice(composition, delta=delta, size=effort))
+        )
+        if engine is not None:
+            answer = answer.meet(_epsilon_on(engine, delta, answer.upper))
     return answer
+
+
+def _contour(
+    composition: Composition, delta: float, tilt: float, renyi: float, effort: Effort
+) -> Contour | None:
+    return make_contour(
+        composition,
+        tilt=tilt,
+        epsilon=max(0.0, renyi - 3.0 / tilt),
+        log_delta=math.log(delta),
+        precision=RELATIVE_PRECISION * max(renyi, 0.05 / tilt),
+        effort=effort,
+    )
 
 
 def enclose_delta(composition: Composition, epsilon: float, tilt: float) -> Bound:
@@ -150,14 +169,14 @@ def enclose_delta(composition: Composition, epsilon: float, tilt: float) -> Boun
     return answer
 
 
-def _epsilon_on(contour: Contour, delta: float, ceiling: float) -> Bound:
+def _epsilon_on(contour: Contour | Lattice, delta: float, ceiling: float) -> Bound:
     """Epsilon between two epsilons at which the contour certifies ``delta`` from above and from below.
 
     Delta falls in epsilon: any epsilon with ``delta(epsilon) <= delta`` proven is an upper bound, and any
     with ``>=`` a lower one, however it was found.
     """
     if contour.delta(0.0).upper <= delta:
-        return Bound(lower=0.0, estimate=0.0, upper=0.0, method=METHOD)
+        return Bound(lower=0.0, estimate=0.0, upper=0.0, method=contour.method)
     estimate, rate = _meet_estimate(contour, delta, ceiling)
     here = contour.delta(estimate)
     rounding = 4.0 * UNIT_ROUNDOFF * max(estimate, 1.0 / rate)
@@ -175,10 +194,10 @@ def _epsilon_on(contour: Contour, delta: float, ceiling: float) -> Bound:
         step=-1.02 * below / rate - rounding,
         limit=0.0,
     )
-    return Bound(lower=lower, estimate=estimate, upper=max(upper, estimate), method=METHOD)
+    return Bound(lower=lower, estimate=estimate, upper=max(upper, estimate), method=contour.method)
 
 
-def _meet_estimate(contour: Contour, delta: float, ceiling: float) -> tuple[float, float]:
+def _meet_estimate(contour: Contour | Lattice, delta: float, ceiling: float) -> tuple[float, float]:
     """Where the contour's estimate meets ``delta``, and about how fast ln delta falls there.
 
     The secant method on ln delta, inside a bracket. Nothing rests on its success.

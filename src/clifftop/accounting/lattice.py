@@ -1,0 +1,301 @@
+r"""Delta of a composition between two bounds from laws on a lattice: an engine beside `contour`.
+
+Each step has a law above and a law below (`lattice_step`). Sums of losses from each are convolved by one
+FFT of N points a law: with ``a_j`` the P-masses and c the tilt, ``g_j = a_j e^{c l_j} / M`` sums to 1, and
+the n-th power of its transform is transformed back. Then ``A(s) = M^n e^{-c s} G(s)`` are P-masses of the
+sum, and ``delta(eps) = sum_{s > eps} A(s) (1 - e^{eps - s})``.
+
+**Wrapping.** G is periodic with ``period = N h``; it is read on ``[eps, eps + period)``. What lies m periods
+off appears ``e^{c m period}``-fold. From above it is bounded by the Chernoff bounds ``P(S > x) <=
+exp(Lambda(c') - c' x)`` of the law above; from below its sum is at most ``e^{-c period} / (1 - e^{-c
+period})``. All of it is subtracted from the lower bound. The upper bound adds what is beyond the period.
+
+**Round-off.** An output of a fast Fourier transform is a sum over its inputs, each multiplied along one
+path of ``log2 N`` butterflies, so it errs by at most `FFT_ERROR_PER_LEVEL` a level times the sum of the
+inputs' moduli (Higham 2002, chapter 24, has the constant). The power then errs by ``n e (|g| + e)^{n-1}``,
+and G at each point by the mean of that and by the second transform's error.
+
+**Infinite losses.** Of n steps with P-mass b at infinity, at least one is there with at most ``n b``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from clifftop.accounting.base import Bound
+from clifftop.accounting.contour import ROUNDING
+from clifftop.accounting.lattice_step import LatticeLaw, dominated_law, dominating_law
+from clifftop.accounting.losses import UNIT_ROUNDOFF, Array, LossPair
+from clifftop.accounting.moments import Composition, log_kink, minimise
+from clifftop.accounting.spectrum import FFT_ERROR_PER_LEVEL
+
+METHOD = "privacy loss on a lattice"
+TAIL_MARGIN = 25.0
+"""P-mass outside each step's lattice is planned to be ``exp(-25)`` of delta in all."""
+WRAP_MARGIN = 14.0
+"""What wraps around is planned to be ``exp(-14)`` of delta; what it is, is bounded afterwards."""
+MOST_FOLDS = 18.0
+MOST_STRETCHED = 8.0
+FACTORS = (0.1, 0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.6, 2.0, 3.0, 6.0)
+"""Multiples of the best tilt that are considered."""
+WRAP_FACTORS = (1.1, 1.2, 1.35, 1.6, 2.0, 3.0, 6.0, 12.0)
+"""Multiples of the tilt whose moments bound what wraps around. Any choice is sound."""
+ROUGH_POINTS = 1 << 11
+NEGLIGIBLE = 45.0
+"""The power's values below ``exp(-45)`` are left out and counted as error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSum:
+    """The summed loss of one law: ``log_masses`` at ``start + j mesh``, j below N, good to ``slack``.
+
+    ``slack`` is on the tilted scale, where a point at s stands for ``exp(log_scale - tilt s)`` of P-mass.
+    """
+
+    tilt: float
+    log_scale: float
+    start: float
+    mesh: float
+    tilted: Array
+    slack: float
+    beyond: float
+    wraps: tuple[tuple[float, float], ...]
+
+    @property
+    def period(self) -> float:
+        """After which ``tilted`` repeats."""
+        return self.mesh * len(self.tilted)
+
+    def delta(self, epsilon: float, *, up: bool) -> float:
+        """The hockey-stick sum at ``epsilon``, moved up or down beyond all errors."""
+        count = len(self.tilted)
+        first = math.floor((epsilon - self.start) / self.mesh) + 1
+        # Beyond so many points the tilt alone leaves nothing; every mass is counted as if it were 1.
+        length = min(count, math.ceil(NEGLIGIBLE / (self.tilt * self.mesh)))
+        above = self.start + self.mesh * (first + np.arange(length, dtype=np.float64)) - epsilon
+        above = np.maximum(above, 0.0)
+        weights = np.exp(-self.tilt * above) * -np.expm1(-above)
+        places = (first + np.arange(length)) % count
+        total = float(weights @ self.tilted[places])
+        size = float(weights.sum())
+        scale = _exp(self.log_scale - self.tilt * epsilon)
+        rounding = 64.0 * UNIT_ROUNDOFF * (abs(self.log_scale) + self.tilt * epsilon + NEGLIGIBLE) + 1e-12
+        if not up:
+            inside = max(0.0, total - self.slack * size) * scale * (1.0 - rounding)
+            return max(0.0, inside - self._wrapped(epsilon))
+        rest = 0.0 if length == count else math.exp(-NEGLIGIBLE)
+        inside = (total + self.slack * size + rest) * scale * (1.0 + rounding)
+        return min(1.0, inside + self.beyond + self._past(epsilon))
+
+    def _past(self, epsilon: float) -> float:
+        """A bound on the P-mass of sums beyond one period."""
+        ends = [_exp(bound - at * (epsilon + self.period)) for at, bound in self.wraps]
+        return min([1.0, *ends]) * (1.0 + 1e-9)
+
+    def _wrapped(self, epsilon: float) -> float:
+        turn = self.tilt * self.period
+        left = math.exp(-turn) / -math.expm1(-turn)
+        right = math.inf
+        for at, bound in self.wraps:
+            fall = (at - self.tilt) * self.period
+            right = min(right, _exp(bound - at * epsilon - fall) / -math.expm1(-fall))
+        return (left + right) * (1.0 + 1e-9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lattice:
+    """A sum from above and one from below; bounds delta at every ``epsilon >= 0``."""
+
+    above: LossSum
+    below: LossSum | None
+
+    @property
+    def tilt(self) -> float:
+        """About how fast ln delta falls in epsilon."""
+        return self.above.tilt
+
+    @property
+    def method(self) -> str:
+        """The name of this engine in a `Bound`."""
+        return METHOD
+
+    def delta(self, epsilon: float) -> Bound:
+        """Bounds on delta at ``epsilon``."""
+        upper = max(self.above.delta(epsilon, up=True), math.ulp(0.0))
+        lower = min(self.below.delta(epsilon, up=False), upper) if self.below else 0.0
+        estimate = min(max(math.sqrt(lower) * math.sqrt(upper), lower), upper)
+        return Bound(lower=lower, estimate=estimate, upper=upper, method=METHOD)
+
+
+def make_lattice(composition: Composition, *, delta: float, size: int) -> Lattice | None:
+    """Laws on ``size`` points, a power of 2, for epsilons where delta is near ``delta``; sound everywhere.
+
+    None where Gaussian releases compose too, or where no period serves.
+    """
+    if composition.gaussian_mu_sq > 0:
+        return None
+    log_delta = math.log(delta)
+    log_mass = log_delta - TAIL_MARGIN - math.log(sum(count for _, count in composition.steps))
+    planned = _plan(composition, log_delta, log_mass)
+    if planned is None:
+        return None
+    period, chosen = planned
+    mesh = period / size
+    high: list[tuple[LatticeLaw, int]] = []
+    low: list[tuple[LatticeLaw, int]] = []
+    for pair, count in composition.steps:
+        place = _range(pair, mesh, size, log_mass)
+        high.append((dominating_law(pair, mesh=mesh, first=place[0], count=place[1]), count))
+        low.append((dominated_law(pair, mesh=mesh, first=place[0], count=place[1]), count))
+    tilts = [chosen * factor for factor in WRAP_FACTORS]
+    wraps = tuple((at, sum(count * _log_moment(law, at) for law, count in high)) for at in tilts)
+    some = all(law.masses.any() for law, _ in low)
+    return Lattice(
+        above=_sum(high, chosen, size, wraps), below=_sum(low, chosen, size, wraps) if some else None
+    )
+
+
+def _plan(composition: Composition, log_delta: float, log_mass: float) -> tuple[float, float] | None:
+    """A period and a tilt, from rough moments of losses cut off where the lattice cuts them off.
+
+    Uncut, a loss has moments of all orders, but the large ones tell of events that never happen.
+    """
+    cut = [(*_rough_losses(pair, log_mass), count) for pair, count in composition.steps]
+
+    def log_moment(tilt: float) -> float:
+        total = 0.0
+        for losses, weights, count in cut:
+            exponents = tilt * losses
+            peak = float(exponents.max())
+            total += count * (peak + math.log(float(np.exp(exponents - peak) @ weights)))
+        return total
+
+    tilt = minimise(lambda c: (log_moment(c) - log_delta + log_kink(c)) / c)
+    epsilon = max(0.0, (log_moment(tilt) - log_delta + log_kink(tilt)) / tilt - 3.0 / tilt)
+    ladder = [(tilt * factor, log_moment(tilt * factor)) for factor in FACTORS]
+    plans = _periods(ladder, tilt, epsilon, log_delta)
+    if not plans:
+        return None
+    period, chosen = min(plans)
+    spread = max(high - low for low, high in (_ends(pair, log_mass) for pair, _ in composition.steps))
+    # A step's own range is best held whole, unless that would cost too much of the resolution.
+    return (1.01 * spread if period < spread < MOST_STRETCHED * period else period), chosen
+
+
+def _periods(
+    ladder: list[tuple[float, float]], tilt: float, epsilon: float, log_delta: float
+) -> list[tuple[float, float]]:
+    """Pairs of a period and a tilt for which wrapping costs about ``exp(log_delta - WRAP_MARGIN)``.
+
+    Tilts below the saddle shorten the period where rare large losses make moments explode, and cost
+    digits: by `MOST_FOLDS` at most.
+    """
+    saddle = min(moment - at * epsilon for at, moment in ladder)
+    plans: list[tuple[float, float]] = []
+    for at, moment in ladder:
+        if at <= tilt and moment - at * epsilon - saddle <= MOST_FOLDS:
+            right = min(
+                (bound - other * epsilon - log_delta + WRAP_MARGIN) / (other - at)
+                for other, bound in ladder
+                if other > at
+            )
+            plans.append((max((WRAP_MARGIN - log_delta) / at, right), at))
+    return plans
+
+
+def _rough_losses(pair: LossPair, log_mass: float) -> tuple[Array, Array]:
+    """Losses and their P-masses by the trapezoidal rule, cut off; for planning, certified by nothing."""
+    reach = math.sqrt(-2.0 * log_mass)
+    high = reach + abs(pair.p_shift) / pair.noise_multiplier
+    points = np.linspace(-reach, high, ROUGH_POINTS)
+    log_p, log_q = pair.log_ratios(points)
+    weights = np.exp(log_p - 0.5 * points**2)
+    return log_p - log_q, weights / weights.sum()
+
+
+def _range(pair: LossPair, mesh: float, size: int, log_mass: float) -> tuple[float, int]:
+    """The first point and the number of points of a lattice that holds all but ``exp(log_mass)`` of P.
+
+    Where that takes more than ``size`` points, the largest losses are kept.
+    """
+    low, high = _ends(pair, log_mass)
+    count = math.ceil((high - low) / mesh) + 2
+    return (low, count) if count <= size else (high - mesh * (size - 2), size)
+
+
+def _ends(pair: LossPair, log_mass: float) -> tuple[float, float]:
+    reach = math.sqrt(-2.0 * log_mass)
+    points = np.array([-reach, reach + abs(pair.p_shift) / pair.noise_multiplier])
+    log_p, log_q = pair.log_ratios(points)
+    low, high = sorted(float(value) for value in log_p - log_q)
+    return low, high
+
+
+def _log_moment(law: LatticeLaw, tilt: float) -> float:
+    """``ln sum_j a_j e^{tilt l_j}``, drift included, rounded up."""
+    exponents = _tilted_logs(law, tilt)
+    peak = float(exponents.max())
+    value = peak + math.log(float(np.exp(exponents - peak).sum())) + tilt * law.drift
+    size = 1.0 + abs(peak) + tilt * abs(law.anchor)
+    return value + 64.0 * UNIT_ROUNDOFF * (size + math.log(len(exponents)))
+
+
+def _tilted_logs(law: LatticeLaw, tilt: float) -> Array:
+    losses = law.anchor + law.mesh * np.arange(len(law.masses), dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        return np.log(law.masses) + tilt * losses
+
+
+def _sum(
+    laws: list[tuple[LatticeLaw, int]], tilt: float, size: int, wraps: tuple[tuple[float, float], ...]
+) -> LossSum:
+    """The n-fold sum of each law, and of all."""
+    frequencies = size // 2 + 1
+    log_value, angle = np.zeros(frequencies), np.zeros(frequencies)
+    log_bound, relative = np.zeros(frequencies), np.zeros(frequencies)
+    levels = math.log2(size)
+    log_scale = start = 0.0
+    for law, copies in laws:
+        losses = law.anchor + law.mesh * np.arange(len(law.masses), dtype=np.float64)
+        exponents = _tilted_logs(law, tilt)
+        peak = float(exponents.max())
+        tilted = np.exp(exponents - peak)
+        total = float(tilted.sum())
+        tilted /= total
+        transform = np.fft.rfft(tilted, size)
+        sizes = 4.0 + abs(peak) + np.abs(exponents - peak)
+        finite = tilted > 0
+        weight_error = 4.0 * UNIT_ROUNDOFF * float(tilted[finite] @ (sizes + tilt * np.abs(losses))[finite])
+        error = FFT_ERROR_PER_LEVEL * levels + weight_error + ROUNDING
+        modulus = np.abs(transform)
+        log_value += copies * np.log(np.maximum(modulus, 1e-300))
+        angle += copies * np.angle(transform)
+        log_bound += copies * np.log(modulus + error)
+        relative += copies * error / (modulus + error)
+        log_scale += copies * (peak + math.log(total))
+        start += copies * (law.anchor + law.drift)
+    kept = log_bound > -NEGLIGIBLE
+    power = np.zeros(frequencies, dtype=np.complex128)
+    power[kept] = np.exp(log_value[kept] + 1j * angle[kept])
+    bound = np.exp(log_bound)
+    # Both halves of the spectrum.
+    slack = 2.0 / size * float(bound @ np.where(kept, np.minimum(relative, 2.0), 1.0))
+    slack += 2.0 / size * FFT_ERROR_PER_LEVEL * levels * float(bound.sum())
+    return LossSum(
+        tilt=tilt,
+        log_scale=log_scale,
+        start=start,
+        mesh=laws[0][0].mesh,
+        tilted=np.maximum(np.fft.irfft(power, size), 0.0),
+        slack=slack,
+        beyond=sum(copies * law.beyond for law, copies in laws),
+        wraps=wraps,
+    )
+
+
+def _exp(exponent: float) -> float:
+    """The exponential, saturated where it would overflow."""
+    return math.exp(min(exponent, 709.0))
