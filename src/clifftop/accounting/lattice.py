@@ -7,7 +7,7 @@ sum, and ``delta(eps) = sum_{s > eps} A(s) (1 - e^{eps - s})``.
 
 **Wrapping.** G is periodic with ``period = N h``; it is read on ``[eps, eps + period)``. What lies m periods
 off appears ``e^{c m period}``-fold. From above it is bounded by the Chernoff bounds ``P(S > x) <=
-exp(Lambda(c') - c' x)`` of the law above; from below its sum is at most ``e^{-c period} / (1 - e^{-c
+exp(Lambda(c') - c' x)`` of the law itself; from below its sum is at most ``e^{-c period} / (1 - e^{-c
 period})``. All of it is subtracted from the lower bound. The upper bound adds what is beyond the period.
 
 **Round-off.** An output of a fast Fourier transform is a sum over its inputs, each multiplied along one
@@ -61,6 +61,7 @@ class LossSum:
     mesh: float
     tilted: Array
     slack: float
+    scale_error: float
     beyond: float
     wraps: tuple[tuple[float, float], ...]
 
@@ -72,6 +73,9 @@ class LossSum:
     def delta(self, epsilon: float, *, up: bool) -> float:
         """The hockey-stick sum at ``epsilon``, moved up or down beyond all errors."""
         count = len(self.tilted)
+        # Sums of losses, and differences to epsilon, are rounded.
+        shift = 16.0 * UNIT_ROUNDOFF * (abs(self.start) + epsilon + self.period)
+        epsilon += -shift if up else shift
         first = math.floor((epsilon - self.start) / self.mesh) + 1
         # Beyond so many points the tilt alone leaves nothing; every mass is counted as if it were 1.
         length = min(count, math.ceil(NEGLIGIBLE / (self.tilt * self.mesh)))
@@ -82,7 +86,8 @@ class LossSum:
         total = float(weights @ self.tilted[places])
         size = float(weights.sum())
         scale = _exp(self.log_scale - self.tilt * epsilon)
-        rounding = 64.0 * UNIT_ROUNDOFF * (abs(self.log_scale) + self.tilt * epsilon + NEGLIGIBLE) + 1e-12
+        rounding = 64.0 * UNIT_ROUNDOFF * (abs(self.log_scale) + self.tilt * abs(epsilon) + NEGLIGIBLE)
+        rounding += self.scale_error
         if not up:
             inside = max(0.0, total - self.slack * size) * scale * (1.0 - rounding)
             return max(0.0, inside - self._wrapped(epsilon))
@@ -150,12 +155,8 @@ def make_lattice(composition: Composition, *, delta: float, size: int) -> Lattic
         place = _range(pair, mesh, size, log_mass)
         high.append((dominating_law(pair, mesh=mesh, first=place[0], count=place[1]), count))
         low.append((dominated_law(pair, mesh=mesh, first=place[0], count=place[1]), count))
-    tilts = [chosen * factor for factor in WRAP_FACTORS]
-    wraps = tuple((at, sum(count * _log_moment(law, at) for law, count in high)) for at in tilts)
     some = all(law.masses.any() for law, _ in low)
-    return Lattice(
-        above=_sum(high, chosen, size, wraps), below=_sum(low, chosen, size, wraps) if some else None
-    )
+    return Lattice(above=_sum(high, chosen, size), below=_sum(low, chosen, size) if some else None)
 
 
 def _plan(composition: Composition, log_delta: float, log_mass: float) -> tuple[float, float] | None:
@@ -249,51 +250,55 @@ def _tilted_logs(law: LatticeLaw, tilt: float) -> Array:
         return np.log(law.masses) + tilt * losses
 
 
-def _sum(
-    laws: list[tuple[LatticeLaw, int]], tilt: float, size: int, wraps: tuple[tuple[float, float], ...]
-) -> LossSum:
+def _sum(laws: list[tuple[LatticeLaw, int]], tilt: float, size: int) -> LossSum:
     """The n-fold sum of each law, and of all."""
-    frequencies = size // 2 + 1
-    log_value, angle = np.zeros(frequencies), np.zeros(frequencies)
-    log_bound, relative = np.zeros(frequencies), np.zeros(frequencies)
+    log_value, angle, log_bound, relative = np.zeros((4, size // 2 + 1))
     levels = math.log2(size)
-    log_scale = start = 0.0
+    log_scale = scale_error = 0.0
     for law, copies in laws:
-        losses = law.anchor + law.mesh * np.arange(len(law.masses), dtype=np.float64)
-        exponents = _tilted_logs(law, tilt)
-        peak = float(exponents.max())
-        tilted = np.exp(exponents - peak)
-        total = float(tilted.sum())
-        tilted /= total
+        tilted, log_mass, weight_error = _tilted(law, tilt)
         transform = np.fft.rfft(tilted, size)
-        sizes = 4.0 + abs(peak) + np.abs(exponents - peak)
-        finite = tilted > 0
-        weight_error = 4.0 * UNIT_ROUNDOFF * float(tilted[finite] @ (sizes + tilt * np.abs(losses))[finite])
         error = FFT_ERROR_PER_LEVEL * levels + weight_error + ROUNDING
         modulus = np.abs(transform)
         log_value += copies * np.log(np.maximum(modulus, 1e-300))
         angle += copies * np.angle(transform)
         log_bound += copies * np.log(modulus + error)
         relative += copies * error / (modulus + error)
-        log_scale += copies * (peak + math.log(total))
-        start += copies * (law.anchor + law.drift)
+        log_scale += copies * log_mass
+        scale_error += copies * (weight_error + ROUNDING)
     kept = log_bound > -NEGLIGIBLE
-    power = np.zeros(frequencies, dtype=np.complex128)
+    power = np.zeros(len(kept), dtype=np.complex128)
     power[kept] = np.exp(log_value[kept] + 1j * angle[kept])
     bound = np.exp(log_bound)
-    # Both halves of the spectrum.
+    # Both halves of the spectrum; what is left out is an error as a whole.
     slack = 2.0 / size * float(bound @ np.where(kept, np.minimum(relative, 2.0), 1.0))
     slack += 2.0 / size * FFT_ERROR_PER_LEVEL * levels * float(bound.sum())
+    tilts = [tilt * factor for factor in WRAP_FACTORS]
     return LossSum(
         tilt=tilt,
         log_scale=log_scale,
-        start=start,
+        start=math.fsum(copies * (law.anchor + law.drift) for law, copies in laws),
         mesh=laws[0][0].mesh,
         tilted=np.maximum(np.fft.irfft(power, size), 0.0),
         slack=slack,
+        scale_error=scale_error,
         beyond=sum(copies * law.beyond for law, copies in laws),
-        wraps=wraps,
+        wraps=tuple((at, sum(copies * _log_moment(law, at) for law, copies in laws)) for at in tilts),
     )
+
+
+def _tilted(law: LatticeLaw, tilt: float) -> tuple[Array, float, float]:
+    """The tilted masses, which sum to 1, the log of what they were divided by, and their error in all."""
+    exponents = _tilted_logs(law, tilt)
+    peak = float(exponents.max())
+    weights = np.exp(exponents - peak)
+    total = float(weights.sum())
+    weights /= total
+    kept = weights > 0
+    losses = law.anchor + law.mesh * np.flatnonzero(kept)
+    sizes = 16.0 + 2.0 * abs(peak) + np.abs(exponents[kept]) + 2.0 * tilt * np.abs(losses)
+    error = 4.0 * UNIT_ROUNDOFF * (float(weights[kept] @ sizes) + abs(math.log(total)))
+    return weights, peak + math.log(total), error
 
 
 def _exp(exponent: float) -> float:

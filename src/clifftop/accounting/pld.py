@@ -1,9 +1,9 @@
 """Numerical accounting of the whole privacy loss: Gaussian and Poisson-sampled Gaussian releases.
 
 Each direction is composed on its own and the larger delta is taken. A direction is enclosed by the
-Renyi bound, which also finds where to look, then by certified contour integrals (`contour`), and the
-whole by giving up amplification. Every one of these bounds is proven by itself, so `Bound.meet` keeps
-the least upper and the greatest lower end, and another engine can join them.
+Renyi bound, which also finds where to look, then by certified contour integrals (`contour`), where those
+leave epsilon open by laws on a lattice (`lattice`), and the whole by giving up amplification. Every one of
+these bounds is proven by itself, so `Bound.meet` keeps the least upper and the greatest lower end.
 """
 
 from __future__ import annotations
