@@ -29,9 +29,9 @@ WIDE = 1e-3
 TINY = 1e-320
 STAGES: tuple[tuple[Effort | int, float], ...] = (
     (EFFORTS[0], 0.0),
+    (EFFORTS[1], WIDE),
     (1 << 14, WIDE),
     (1 << 16, WIDE),
-    (EFFORTS[1], 1e-2),
     (1 << 18, 1e-2),
 )
 """What is tried in turn while epsilon's relative width is above the number: contours, lattices by size."""
