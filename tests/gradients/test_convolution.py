@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from clifftop.gradients.rules import convolution
+from clifftop.gradients.rules import patches
 from clifftop.gradients.rules.base import LeafCall
 from clifftop.gradients.rules.convolution import CONVOLUTIONS, ConvolutionRule
 
@@ -100,8 +100,8 @@ def test_ghost_norms_where_positions_are_few(name: str, monkeypatch: pytest.Monk
     call, _ = case_of(name)
     used: list[str] = []
     for way in ("_ghost_sq_norms", "_instantiated_sq_norms"):
-        real = getattr(convolution, way)
-        monkeypatch.setattr(convolution, way, lambda *a, real=real, way=way: used.append(way) or real(*a))
+        real = getattr(patches, way)
+        monkeypatch.setattr(patches, way, lambda *a, real=real, way=way: used.append(way) or real(*a))
     ConvolutionRule().sq_norms(call)
     assert used == ["_ghost_sq_norms" if name in GHOSTS else "_instantiated_sq_norms"]
 
@@ -109,7 +109,7 @@ def test_ghost_norms_where_positions_are_few(name: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", ["plain", "few positions", "transposed 2d"])
 def test_chunks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch):
     call, rows = case_of(name)
-    monkeypatch.setattr(convolution, "_ENTRIES_ON_CPU", 1)
+    monkeypatch.setattr(patches, "_ENTRIES_ON_CPU", 1)
     norms, rows_now = (
         ConvolutionRule().sq_norms(call)["weight"],
         ConvolutionRule().instantiate(call)["weight"],

@@ -19,6 +19,10 @@ Criterion = Callable[..., Tensor]
 """``criterion(output, *targets)`` gives one loss an example, ``(B,)``; no reduction."""
 
 
+Arguments = Callable[[Sequence[Tensor]], tuple[tuple[Any, ...], dict[str, Any]]]
+"""From a batch's inputs to the arguments and keyword arguments of the module."""
+
+
 class UnsupportedModule(ValueError):
     """An engine cannot give exact per-example gradients for this model; the message names why."""
 
@@ -49,11 +53,14 @@ class PerExampleLoss:
         module: the model; called as ``module(*inputs)`` with the examples of ``inputs`` independent.
         criterion: ``criterion(output, *targets) -> (B,)``.
         constants: frozen parameters and buffers, one ``(R, ...)`` tensor each.
+        arguments: from the inputs to the module's arguments and keyword arguments; by default the
+            inputs are its positional arguments.
     """
 
     module: nn.Module
     criterion: Criterion
     constants: Params = field(default_factory=dict)
+    arguments: Arguments | None = None
 
     def __call__(
         self,
@@ -63,7 +70,8 @@ class PerExampleLoss:
         targets: Sequence[Tensor],
     ) -> Tensor:
         """Losses ``(B,)`` of one run: every tensor here is without the run axis."""
-        output = call_with(self.module, {**constants, **params}, tuple(inputs))
+        args, kwargs = (tuple(inputs), {}) if self.arguments is None else self.arguments(inputs)
+        output = call_with(self.module, {**constants, **params}, args, kwargs)
         losses = self.criterion(output, *targets)
         size = next((x.shape[0] for x in (*inputs, *targets)), losses.numel())
         if losses.shape != (size,):
@@ -177,3 +185,15 @@ def refuse_unprotectable(module: nn.Module) -> None:
                 f"'{name or '(root)'}', which mixes the batch: no engine can make it private; replace it "
                 "by torch.nn.GroupNorm or LayerNorm, or freeze it with .eval()"
             )
+
+
+def model_signature(loss: PerExampleLoss, params: Params, batch: Batch) -> object:
+    """Everything that what an engine found out about a module depends on, besides the module itself.
+
+    The number of examples is no part of it.
+    """
+    tensors = (*batch.inputs, *batch.targets)
+    shapes = tuple((x.shape[2:], x.dtype) for x in tensors)
+    modes = tuple(layer.training for layer in loss.module.modules())
+    dtypes = tuple((name, p.dtype) for name, p in params.items())
+    return loss.criterion, loss.arguments, shapes, modes, dtypes, batch.num_runs == 1

@@ -17,7 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from clifftop.flow import Batch, DrawStream, GroupMap, Params, PerExampleGrads
-from clifftop.gradients.base import PerExampleLoss, UnsupportedModule, num_groups, refuse_unprotectable
+from clifftop.gradients.base import (
+    PerExampleLoss,
+    UnsupportedModule,
+    model_signature,
+    num_groups,
+    refuse_unprotectable,
+)
 from clifftop.gradients.instantiated import (
     no_examples,
     row_sq_norms,
@@ -65,7 +71,7 @@ class TapeEngine:
 
     def _trace(self, loss: PerExampleLoss, params: Params, batch: Batch) -> ModelTrace:
         known = self._traces.setdefault(loss.module, {})
-        key = _signature(loss, params, batch)
+        key = model_signature(loss, params, batch)
         if key not in known:
             refuse_unprotectable(loss.module)
             trace = trace_model(loss, params, batch)
@@ -193,12 +199,3 @@ def _summed_gradient(
         return {name: torch.zeros_like(p) for name, p in params.items()}
     grads = torch.autograd.grad(total, list(live.values()), allow_unused=True, materialize_grads=True)
     return dict(zip(live, grads, strict=True))
-
-
-def _signature(loss: PerExampleLoss, params: Params, batch: Batch) -> object:
-    """Everything a trace depends on besides the module itself; not the batch size."""
-    tensors = (*batch.inputs, *batch.targets)
-    shapes = tuple((x.shape[2:], x.dtype) for x in tensors)
-    modes = tuple(layer.training for layer in loss.module.modules())
-    dtypes = tuple((name, p.dtype) for name, p in params.items())
-    return loss.criterion, shapes, modes, dtypes, batch.num_runs == 1
