@@ -65,6 +65,27 @@ def row_sq_norms(rows: Tensor) -> Tensor:
     return block_norms.double().square().sum(dim=-1) + rest.double().square()
 
 
+def row_norms(rows: Tensor) -> Tensor:
+    """L2 norm of each of ``rows`` ``(B, ...)``, as ``(B,)``, over short blocks for the reason above.
+
+    >>> row_norms(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+    tensor([5., 1.])
+    """
+    flat = rows.reshape(len(rows), -1)
+    dtype = torch.promote_types(flat.dtype, torch.float32)
+    width = flat.shape[-1]
+    if width <= _BLOCK:
+        return torch.linalg.vector_norm(flat, dim=-1, dtype=dtype)
+    whole = width - width % _BLOCK
+    blocks = torch.linalg.vector_norm(
+        flat[:, :whole].unflatten(-1, (whole // _BLOCK, _BLOCK)), dim=-1, dtype=dtype
+    )
+    if whole < width:
+        rest = torch.linalg.vector_norm(flat[:, whole:], dim=-1, dtype=dtype)
+        blocks = torch.cat([blocks, rest[:, None]], 1)
+    return torch.linalg.vector_norm(blocks, dim=-1)
+
+
 def without_padding(batch: Batch) -> Batch | None:
     """The same batch with a real example in every padding row; None when all rows are padding.
 

@@ -63,6 +63,7 @@ def record(
         output_grads = [next(grads) for _ in call.outputs]
         if any(g is not None for g in output_grads):
             calls.append((known.leaf, _leaf_call(known, call, output_grads, params, loss.constants)))
+            _require_examples(calls[-1][1], batch.padded_size)
     return Recording(losses=losses.detach(), calls=tuple(calls))
 
 
@@ -207,6 +208,15 @@ def _leaf_call(
         output_grads=grads,
         layout=_layout(known, differentiable, params, constants),
     )
+
+
+def _require_examples(call: LeafCall, size: int) -> None:
+    with_examples = [x for x, has in zip(call.inputs, call.input_has_examples, strict=True) if has]
+    if any(x.shape[1] != size for x in (*with_examples, *call.output_grads)):
+        raise UnsupportedModule(
+            f"the tape needs each example in its place, found '{call.path}' ({type(call.module).__name__}) called "
+            "on rows that values select; use VmapEngine() or LoopEngine()"
+        )
 
 
 def _layout(

@@ -164,38 +164,64 @@ def _ghost_sum(
 
 
 def _require_agreement(trace: ModelTrace, loss: PerExampleLoss, params: Params, batch: Batch) -> None:
-    """Compare the sum of per-example gradients with autograd on three examples of the first run."""
+    """Compare norms and a weighted sum with autograd's on three examples of the first run.
+
+    Once in their order and once the other way round: rows that a model puts in an order of its own
+    belong to other examples than they seem to.
+    """
     inputs, targets = first_examples(batch, 3)
     one = {name: p[:1] for name, p in params.items()}
     alone = replace(loss, constants={name: c[:1] for name, c in loss.constants.items()})
-    device = batch.mask.device
-    few = Batch(
-        inputs=tuple(x[None] for x in inputs),
-        targets=tuple(y[None] for y in targets),
-        mask=torch.ones(1, 3, dtype=torch.bool, device=device),
-    )
-    kept = [torch.ones((1, 3, *draw.rest), device=device) for draw in trace.draws]
-    recording = record(trace, alone, one, few, kept)
-    grads = TapeGrads(recording, few.mask, trace.reused, one, dict.fromkeys(one, 0))
-    ours = grads.weighted_sum(torch.ones(1, 3, 1, dtype=recording.losses.dtype, device=device))
-    theirs = _summed_gradient(trace, alone, one, few, kept)
+    for order in ([0, 1, 2], [2, 1, 0]):
+        few = Batch(
+            inputs=tuple(x[order][None] for x in inputs),
+            targets=tuple(y[order][None] for y in targets),
+            mask=torch.ones(1, 3, dtype=torch.bool, device=batch.mask.device),
+        )
+        _require_equal(trace, alone, one, few)
+
+
+def _require_equal(trace: ModelTrace, loss: PerExampleLoss, params: Params, batch: Batch) -> None:
+    kept = [torch.ones((1, 3, *draw.rest), device=batch.mask.device) for draw in trace.draws]
+    recording = record(trace, loss, params, batch, kept)
+    groups = {name: i for i, name in enumerate(params)}
+    grads = TapeGrads(recording, batch.mask, trace.reused, params, groups)
+    weights = recording.losses.new_tensor([0.75, -1.5, 2.25])
+    norms, sums = grads.sq_norms()[0], grads.weighted_sum(weights[None, :, None].expand(1, 3, len(params)))
+    own_norms, own_sums = _own_gradients(trace, loss, params, batch, kept, weights)
     tolerance = 1e-8 if recording.losses.dtype == torch.float64 else 1e-3
-    for name, reference in theirs.items():
-        gap, size = (ours[name] - reference).norm(), reference.norm()
-        if torch.isfinite(size) and not gap <= tolerance * (size + tolerance):
+    for i, name in enumerate(params):
+        gap, size = (sums[name] - own_sums[name]).norm(), own_sums[name].norm()
+        norm_gap, norm_size = (norms[:, i] - own_norms[i]).norm(), own_norms[i].norm()
+        sound = gap <= tolerance * (size + tolerance) and norm_gap <= tolerance * (norm_size + tolerance)
+        if torch.isfinite(size) and not sound:
             raise UnsupportedModule(
                 f"the tape's gradient must equal autograd's, found that it does not for parameter '{name}'; "
                 "the model uses it in a way the tape does not see: use VmapEngine() or LoopEngine()"
             )
 
 
-def _summed_gradient(
-    trace: ModelTrace, loss: PerExampleLoss, params: Params, batch: Batch, uniforms: Sequence[Tensor]
-) -> Params:
+def _own_gradients(
+    trace: ModelTrace,
+    loss: PerExampleLoss,
+    params: Params,
+    batch: Batch,
+    uniforms: Sequence[Tensor],
+    weights: Tensor,
+) -> tuple[list[Tensor], Params]:
+    """Autograd's squared norms, ``(3,)`` a parameter, and the weighted sum."""
     live = {name: p.detach().requires_grad_() for name, p in params.items()}
     with torch.enable_grad():
-        total = forward(trace, loss, live, batch, uniforms).sum()
-    if not total.requires_grad:
-        return {name: torch.zeros_like(p) for name, p in params.items()}
-    grads = torch.autograd.grad(total, list(live.values()), allow_unused=True, materialize_grads=True)
-    return dict(zip(live, grads, strict=True))
+        losses = forward(trace, loss, live, batch, uniforms)[0]
+    norms = [torch.zeros_like(weights) for _ in live]
+    sums = {name: torch.zeros_like(p) for name, p in params.items()}
+    if not losses.requires_grad:
+        return norms, sums
+    for b, own in enumerate(losses):
+        found = torch.autograd.grad(
+            own, list(live.values()), allow_unused=True, materialize_grads=True, retain_graph=True
+        )
+        for i, (name, g) in enumerate(zip(live, found, strict=True)):
+            norms[i][b] = g.double().square().sum()
+            sums[name] += weights[b] * g
+    return norms, sums

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from clifftop.gradients.graph.contributions import Contribution
+from clifftop.gradients.graph.layout import Layout
 from clifftop.gradients.graph.operations import Use
 from clifftop.gradients.graph.plan import GraphPlan, Place
 from clifftop.gradients.graph.pulling import by_parameter
+from clifftop.gradients.graph.refusals import GraphUnsuited
 from clifftop.gradients.graph.walk import Graph, gradients
 
 
@@ -50,6 +52,15 @@ def contributions(
         grads = [found.get((use.number, k)) for k in range(len(use.layouts))]
         if all(g is None for g in grads):
             continue
+        _require_shapes(use.layouts, grads, size)
         for i, part in finish(grads).items():
             parts.setdefault(use.values[i].place, []).append(part)
     return by_parameter(plan, graph, params, parts)
+
+
+def _require_shapes(layouts: Sequence[Layout | None], grads: Sequence[Tensor | None], size: int) -> None:
+    for layout, g in zip(layouts, grads, strict=True):
+        if g is not None and (
+            layout is None or g.shape[layout.axis] != layout.before * size * layout.after
+        ):
+            raise GraphUnsuited("every example must have its place at every step, found a shape that values decide")

@@ -14,7 +14,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from clifftop.gradients.instantiated import row_sq_norms, zero_where
+from clifftop.gradients.instantiated import row_norms, zero_where
 from clifftop.gradients.rules import embedding, outer, patches
 
 
@@ -22,8 +22,8 @@ class Contribution(ABC):
     """Per-example gradients of one value, ``(B, *shape)`` were they formed."""
 
     @abstractmethod
-    def sq_norms(self) -> Tensor:
-        """Squared norms ``(B,)``, float64."""
+    def norms(self) -> Tensor:
+        """Norms ``(B,)``, float32 at least."""
 
     @abstractmethod
     def weighted_sum(self, weights: Tensor) -> Tensor:
@@ -49,13 +49,13 @@ class Rows(Contribution):
 
     values: Tensor
 
-    def sq_norms(self) -> Tensor:
-        return row_sq_norms(self.values[None])[0]
+    def norms(self) -> Tensor:
+        return row_norms(self.values)
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         flat = self.values.reshape(len(self.values), -1)
         dtype = torch.promote_types(flat.dtype, weights.dtype)
-        total = weights.to(dtype) @ flat.to(dtype)
+        total = torch.mv(flat.to(dtype).t(), weights.to(dtype))
         return total.view(self.values.shape[1:])
 
     def rows(self) -> Tensor:
@@ -78,14 +78,13 @@ class Outer(Contribution):
         """T."""
         return self.a.shape[-2] if self.a.dim() > 2 else 1
 
-    def sq_norms(self) -> Tensor:
+    def norms(self) -> Tensor:
         a, g = _widened(self.a), _widened(self.g)
         if a.dim() == 2:
-            return outer.single_sq_norms(a[None], g[None])[0]
+            return row_norms(a) * row_norms(g)
         if outer.ghost_is_cheaper(self.positions, a.shape[-1], g.shape[-1]):
-            norms = outer.ghost_sq_norms(a, g)
-            return norms.sum(list(range(1, norms.dim()))) if norms.dim() > 1 else norms
-        return row_sq_norms(outer.outer(a, g)[None])[0]
+            return _root(outer.ghost_sq_norms(a, g).flatten(1).sum(1) if a.dim() > 3 else outer.ghost_sq_norms(a, g), a)
+        return row_norms(outer.outer(a, g))
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         a, g = _widened(self.a), _widened(self.g)
@@ -122,8 +121,8 @@ class Gather(Contribution):
     g: Tensor
     num_rows: int
 
-    def sq_norms(self) -> Tensor:
-        return embedding.sq_norms(self.indices, _widened(self.g))
+    def norms(self) -> Tensor:
+        return _root(embedding.sq_norms(self.indices, _widened(self.g)), self.g)
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         return embedding.weighted_sum(self.indices, _widened(self.g), weights, self.num_rows)
@@ -142,22 +141,33 @@ class Gather(Contribution):
 @final
 @dataclass(frozen=True)
 class Patches(Contribution):
-    """A convolution's weight: input ``(B, C, ...)`` and output gradient ``(B, O, ...)``."""
+    """A convolution's weight: input ``(B, C, ...)`` and output gradient ``(B, O, ...)``.
+
+    Where an example is several images, they are on an axis after B.
+    """
 
     x: Tensor
     g: Tensor
     shape: patches.Shape
 
-    def sq_norms(self) -> Tensor:
-        return patches.sq_norms(_widened(self.x), _widened(self.g), self.shape)
+    @property
+    def several(self) -> bool:
+        """Whether an example is several images."""
+        return self.x.dim() > len(self.shape.stride) + 2
+
+    def norms(self) -> Tensor:
+        if self.several:
+            return row_norms(self.rows())
+        return _root(patches.sq_norms(_widened(self.x), _widened(self.g), self.shape), self.g)
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
-        g = _widened(self.g)
-        w = weights.to(g.dtype).reshape(-1, *[1] * (g.dim() - 1))
-        return patches.summed(_widened(self.x), g * w, self.shape)
+        x, g = _widened(self.x), _widened(self.g)
+        g = g * weights.to(g.dtype).reshape(-1, *[1] * (g.dim() - 1))
+        return patches.summed(*(t.flatten(0, 1) if self.several else t for t in (x, g)), self.shape)
 
     def rows(self) -> Tensor:
-        return patches.rows(_widened(self.x), _widened(self.g), self.shape)
+        compute = patches.summed_apart if self.several else patches.rows
+        return compute(_widened(self.x), _widened(self.g), self.shape)
 
     def without(self, drop: Tensor) -> Patches:
         return Patches(_cleared(self.x, drop), _cleared(self.g, drop), self.shape)
@@ -186,6 +196,10 @@ def merged(parts: Sequence[Contribution]) -> Contribution:
 
 def _with_positions(part: Outer) -> Outer:
     return part if part.a.dim() > 2 else Outer(part.a.unsqueeze(1), part.g.unsqueeze(1))
+
+
+def _root(sq_norms: Tensor, like: Tensor) -> Tensor:
+    return sq_norms.sqrt().to(torch.promote_types(like.dtype, torch.float32))
 
 
 def _widened(x: Tensor) -> Tensor:

@@ -70,15 +70,16 @@ def find_layout(
     ``weighted`` are gradients at one place for three examples, ``weights`` ``(3,)``. None also where
     the gradients are too sparse to tell two layouts apart.
     """
-    scale = plain.abs().max()
-    if not torch.isfinite(scale) or not torch.isfinite(weighted).all():
+    if not torch.isfinite(plain).all() or not torch.isfinite(weighted).all():
         return None
-    tolerance = 1e-7 if plain.dtype == torch.float64 else 2e-3
-    known = list(layouts(two, three))
-    fitting = [
-        layout
-        for layout in known
-        if (weighted - plain * layout.per_element(weights.to(plain), plain.dim())).abs().max()
-        <= tolerance * scale
-    ]
+    fitting = [layout for layout in layouts(two, three) if fits(layout, plain, weighted, weights)]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def fits(layout: Layout, plain: Tensor, weighted: Tensor, weights: Tensor) -> bool:
+    """Whether ``weighted`` is ``plain`` times the weight of each example, were they laid out so."""
+    if plain.shape[layout.axis] != layout.before * len(weights) * layout.after:
+        return False
+    tolerance = 1e-7 if plain.dtype == torch.float64 else 2e-3
+    gap = weighted - plain * layout.per_element(weights.to(plain), plain.dim())
+    return bool(gap.abs().max() <= tolerance * plain.abs().max())

@@ -58,10 +58,10 @@ Rule = Callable[[Use], Finish]
 """Reads what the node saved, and says what to do with the gradients."""
 
 
-def rule_for(kind: str, values: Sequence[int]) -> Rule:
+def rule_for(kind: str, values: Sequence[int], layout: Layout | None) -> Rule:
     """The rule for a kind of node whose inputs ``values`` are made of parameters alone."""
-    for name, inputs, rule in _RULES:
-        if name == kind and inputs.issuperset(values):
+    for name, inputs, rule, suits in _RULES:
+        if name == kind and inputs.issuperset(values) and layout is not None and suits(layout):
             return rule
     return by_masks
 
@@ -138,12 +138,7 @@ def _product(
     (value,) = values
     on_left = value == left
     data = getattr(node, saved[1] if on_left else saved[0])
-    # The axis of the output that only the data has: its columns where the value stands left.
     stacked = data.dim() == 3
-    along = data.dim() - (1 if on_left else 2)
-    if use.layout.axis != along:
-        return lambda g: by_masks(use)([g])  # type: ignore[return-value]
-
     def finish(g: Tensor) -> dict[int, Contribution]:
         a = data
         if on_left:
@@ -173,9 +168,7 @@ def _bmm(use: Use) -> Finish:
 
 
 def _convolution(use: Use) -> Finish:
-    node = use.node
-    if use.layout != Layout(axis=0, before=1, after=1):
-        return by_masks(use)
+    node, layout, size = use.node, use.layout, use.size
     x = node._saved_input
     shape = None
     if 1 in use.values:
@@ -193,9 +186,10 @@ def _convolution(use: Use) -> Finish:
         g = _only(grads)
         found: dict[int, Contribution] = {}
         if shape is not None:
-            found[1] = Patches(x, g, shape)
+            found[1] = Patches(*(layout.examples_first(t, size) for t in (x, g)), shape)
         if 2 in use.values:
-            found[2] = Rows(g.flatten(2).sum(2))
+            bias = layout.examples_first(g.flatten(2).sum(2), size)
+            found[2] = Rows(bias.sum(1) if layout.merged else bias)
         return found
 
     return finish
@@ -240,8 +234,6 @@ def _layer_norm(use: Use) -> Finish:
 
 def _group_norm(use: Use) -> Finish:
     node = use.node
-    if use.layout != Layout(axis=0, before=1, after=1):
-        return by_masks(use)
     x, mean, rstd = node._saved_input, node._saved_result1, node._saved_result2
     channels, inner, groups = node._saved_C, node._saved_HxW, node._saved_group
 
@@ -329,22 +321,36 @@ def _only(grads: Grads) -> Tensor:
     return found
 
 
-_RULES: tuple[tuple[str, frozenset[int], Rule], ...] = (
-    ("AddmmBackward0", frozenset({0, 1}), _addmm),
-    ("AddmmBackward0", frozenset({0, 2}), _addmm),
-    ("MmBackward0", frozenset({0}), _mm),
-    ("MmBackward0", frozenset({1}), _mm),
-    ("BmmBackward0", frozenset({0}), _bmm),
-    ("BmmBackward0", frozenset({1}), _bmm),
-    ("ConvolutionBackward0", frozenset({1, 2}), _convolution),
-    ("EmbeddingBackward0", frozenset({0}), _embedding),
-    ("NativeLayerNormBackward0", frozenset({1, 2}), _layer_norm),
-    ("NativeGroupNormBackward0", frozenset({1, 2}), _group_norm),
-    ("AddBackward0", frozenset({0}), _add),
-    ("AddBackward0", frozenset({1}), _add),
-    ("SubBackward0", frozenset({0}), _sub),
-    ("SubBackward0", frozenset({1}), _sub),
-    ("MulBackward0", frozenset({0}), _mul),
-    ("MulBackward0", frozenset({1}), _mul),
-    ("ExpandBackward0", frozenset({0}), _spread),
+def _anywhere(layout: Layout) -> bool:
+    del layout
+    return True
+
+
+def _on_axis(axis: int) -> Callable[[Layout], bool]:
+    """Products: the examples lie on the axis that only the data has."""
+    return lambda layout: layout.axis == axis
+
+
+def _alone_in_front(layout: Layout) -> bool:
+    return layout == Layout(axis=0, before=1, after=1)
+
+
+_RULES: tuple[tuple[str, frozenset[int], Rule, Callable[[Layout], bool]], ...] = (
+    ("AddmmBackward0", frozenset({0, 1}), _addmm, _on_axis(1)),
+    ("AddmmBackward0", frozenset({0, 2}), _addmm, _on_axis(0)),
+    ("MmBackward0", frozenset({0}), _mm, _on_axis(1)),
+    ("MmBackward0", frozenset({1}), _mm, _on_axis(0)),
+    ("BmmBackward0", frozenset({0}), _bmm, _on_axis(2)),
+    ("BmmBackward0", frozenset({1}), _bmm, _on_axis(1)),
+    ("ConvolutionBackward0", frozenset({1, 2}), _convolution, _on_axis(0)),
+    ("EmbeddingBackward0", frozenset({0}), _embedding, _anywhere),
+    ("NativeLayerNormBackward0", frozenset({1, 2}), _layer_norm, _anywhere),
+    ("NativeGroupNormBackward0", frozenset({1, 2}), _group_norm, _alone_in_front),
+    ("AddBackward0", frozenset({0}), _add, _anywhere),
+    ("AddBackward0", frozenset({1}), _add, _anywhere),
+    ("SubBackward0", frozenset({0}), _sub, _anywhere),
+    ("SubBackward0", frozenset({1}), _sub, _anywhere),
+    ("MulBackward0", frozenset({0}), _mul, _anywhere),
+    ("MulBackward0", frozenset({1}), _mul, _anywhere),
+    ("ExpandBackward0", frozenset({0}), _spread, _anywhere),
 )

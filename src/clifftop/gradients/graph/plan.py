@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from clifftop.gradients.graph.layout import Layout, find_layout
-from clifftop.gradients.graph.operations import Rule, rule_for
+from clifftop.gradients.graph.layout import Layout, find_layout, fits
+from clifftop.gradients.graph.operations import Rule, by_masks, rule_for
 from clifftop.gradients.graph.refusals import GraphUnsuited
 from clifftop.gradients.graph.walk import Graph
 
@@ -61,9 +61,8 @@ class GraphPlan:
     @property
     def needs_graph(self) -> bool:
         """Whether the graph is needed after the backward pass."""
-        return any(v.transposed is None for use in self.uses for v in use.values.values()) or any(
-            use.rule is rule_for("", ()) for use in self.uses
-        )
+        pulled = any(v.transposed is None for use in self.uses for v in use.values.values())
+        return pulled or any(use.rule is by_masks for use in self.uses)
 
 
 _REORDERING = {
@@ -162,9 +161,28 @@ def make_plan(
             continue
         values = {i: _value(graph, inputs, place) for i, place in own.items()}
         kind = type(graph.nodes[n]).__name__
-        rule = rule_for(kind, tuple(values)) if layouts[0] else rule_for("", ())
+        rule = rule_for(kind, tuple(values), layouts[0])
         plans.append(UsePlan(number=n, layouts=layouts, values=values, rule=rule))
     return GraphPlan(kinds=graph.kinds(), uses=tuple(plans))
+
+
+def require_layouts(
+    plan: GraphPlan,
+    outputs: Sequence[Place],
+    plain: Sequence[Tensor | None],
+    weighted: Sequence[Tensor | None],
+    weights: Tensor,
+) -> None:
+    """Require that gradients for other examples part by examples as the plan says.
+
+    Raises:
+        GraphUnsuited: they do not; the order of examples depends on their values, for one.
+    """
+    expected = {(use.number, k): layout for use in plan.uses for k, layout in enumerate(use.layouts)}
+    for place, a, b in zip(outputs, plain, weighted, strict=True):
+        layout = expected.get(place)
+        if layout is not None and a is not None and b is not None and not fits(layout, a, b, weights):
+            raise GraphUnsuited("examples must lie in one order at every step, found that it depends on them")
 
 
 def _layout(probe: Probe, place: Place, plain: Tensor, weighted: Tensor) -> Layout | None:

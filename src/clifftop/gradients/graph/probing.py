@@ -12,7 +12,7 @@ from clifftop.flow import Batch, Params
 from clifftop.gradients.base import PerExampleLoss, with_own_buffers
 from clifftop.gradients.graph.bookkeeping import contributions
 from clifftop.gradients.graph.forward import losses_of
-from clifftop.gradients.graph.plan import GraphPlan, Probe, find_uses, make_plan
+from clifftop.gradients.graph.plan import GraphPlan, Place, Probe, find_uses, make_plan, require_layouts
 from clifftop.gradients.graph.refusals import ExamplesMixed, GraphUnsuited
 from clifftop.gradients.graph.walk import Graph, gradients, walk
 from clifftop.gradients.instantiated import row_sq_norms
@@ -71,8 +71,27 @@ def study_graph(loss: PerExampleLoss, params: Params, batch: Batch, draws: tuple
     plain = gradients([three], [ones], probe.three, outputs, keep=True)
     weighted = gradients([three], [probe.weights], probe.three, outputs, keep=True)
     plan = make_plan(probe, uses, outputs, plain, weighted)
+    _require_order(plan, study, outputs)
     _require_agreement(plan, probe.three, three, live)
     return plan
+
+
+def _require_order(plan: GraphPlan, study: _Study, outputs: Sequence[Place]) -> None:
+    """The same three examples the other way round: no order that values decide survives both."""
+    turned = replace(
+        study,
+        inputs=tuple(x.flip(0) for x in study.inputs),
+        targets=tuple(y.flip(0) for y in study.targets),
+    )
+    live = turned.live()
+    losses = turned.losses(3, live)
+    graph = walk([losses], live)
+    if graph.kinds() != plan.kinds:
+        raise GraphUnsuited("the model must do the same for any examples, found that it does not")
+    weights = losses.new_tensor(_WEIGHTS)
+    plain = gradients([losses], [torch.ones_like(losses)], graph, outputs, keep=True)
+    weighted = gradients([losses], [weights], graph, outputs, keep=False)
+    require_layouts(plan, outputs, plain, weighted, weights)
 
 
 def _study(loss: PerExampleLoss, params: Params, batch: Batch, draws: tuple[Draw, ...]) -> _Study:
@@ -146,7 +165,7 @@ def _require_agreement(plan: GraphPlan, graph: Graph, losses: Tensor, live: Mapp
     tolerance = 1e-8 if losses.dtype == torch.float64 else 1e-3
     for name, norm, total in zip(names, norms, sums, strict=True):
         part = parts.get(name)
-        ours = torch.zeros(size).double() if part is None else part.sq_norms().double().cpu()
+        ours = torch.zeros(size).double() if part is None else part.norms().double().square().cpu()
         our_sum = torch.zeros_like(total) if part is None else part.weighted_sum(weights)
         scale = norm.abs().max() + tolerance
         if not (

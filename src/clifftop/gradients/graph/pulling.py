@@ -24,8 +24,8 @@ class Reordered(Contribution):
     edge: GradientEdge
     leaf: Tensor
 
-    def sq_norms(self) -> Tensor:
-        return self.inner.sq_norms()
+    def norms(self) -> Tensor:
+        return self.inner.norms()
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         return _pull(self.edge, [self.leaf], self.inner.weighted_sum(weights))[0]

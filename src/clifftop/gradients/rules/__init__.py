@@ -7,12 +7,14 @@ from torch.nn.utils import parametrize
 
 from clifftop.gradients.rules.base import GhostRule, LeafCall, Rule
 from clifftop.gradients.rules.convolution import CONVOLUTIONS, ConvolutionRule
+from clifftop.gradients.rules.embedding import EMBEDDINGS, EmbeddingRule, RenumberingHook, is_plain
 from clifftop.gradients.rules.fallback import CallLayout, FallbackRule
 from clifftop.gradients.rules.linear import LinearRule
 
 _RULES: tuple[tuple[type[nn.Module], Rule], ...] = (
     (nn.Linear, LinearRule()),
     *((kind, ConvolutionRule()) for kind in CONVOLUTIONS),
+    *((kind, EmbeddingRule()) for kind in EMBEDDINGS),
 )
 _FALLBACK = FallbackRule()
 
@@ -26,6 +28,7 @@ def rule_for(leaf: nn.Module) -> Rule:
     'FallbackRule'
     """
     changed = parametrize.is_parametrized(leaf) or _has_hooks(leaf)
+    changed = changed or (isinstance(leaf, EMBEDDINGS) and not is_plain(leaf))
     if not changed:
         for kind, rule in _RULES:
             if isinstance(leaf, kind) and type(leaf).forward is kind.forward:
@@ -34,12 +37,15 @@ def rule_for(leaf: nn.Module) -> Rule:
 
 
 def _has_hooks(leaf: nn.Module) -> bool:
-    return bool(leaf._forward_hooks or leaf._forward_pre_hooks)  # noqa: SLF001  torch has no public name
+    before = leaf._forward_pre_hooks.values()  # noqa: SLF001  torch has no public name
+    after = leaf._forward_hooks  # noqa: SLF001  likewise
+    return bool(after) or not all(isinstance(hook, RenumberingHook) for hook in before)
 
 
 __all__ = [
     "CallLayout",
     "ConvolutionRule",
+    "EmbeddingRule",
     "FallbackRule",
     "GhostRule",
     "LeafCall",

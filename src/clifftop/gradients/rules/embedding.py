@@ -7,8 +7,9 @@ that read one row; adding up equal rows first gives the same number without form
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,19 @@ def weighted_sum(
 def without_row(indices: Tensor, g: Tensor, row: int) -> Tensor:
     """``g`` ``(..., d)`` with zeros where ``indices`` ``(...)`` is ``row``, whatever stood there."""
     return g.masked_fill((indices == row)[..., None], 0)
+
+
+class RenumberingHook(ABC):
+    """A forward pre-hook of a table that changes the row numbers it is given, and nothing else.
+
+    What is recorded of a call is what the table itself saw, so the rule stays right.
+    """
+
+    @abstractmethod
+    def __call__(
+        self, table: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with other row numbers."""
 
 
 def is_plain(table: nn.Module) -> bool:
