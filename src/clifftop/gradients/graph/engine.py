@@ -143,7 +143,9 @@ def finish(
     mask: Tensor,
     params: Params,
     groups: GroupMap,
-) -> PerExampleGrads:
+    *,
+    assume_finite: bool = False,
+) -> GraphGrads:
     """Per-example gradients from losses ``(B,)`` that a forward pass of ``live`` has just given."""
     graph = walk([losses], live)
     if graph.kinds() != plan.kinds:
@@ -151,7 +153,7 @@ def finish(
             "the model must do the same at every step, found that its operations depend on the data"
         )
     parts = contributions(plan, graph, [losses], [torch.ones_like(losses)], live, len(losses))
-    return GraphGrads(losses.detach()[None], mask, parts, params, groups)
+    return GraphGrads(losses.detach()[None], mask, parts, params, groups, assume_finite=assume_finite)
 
 
 def _study(loss: PerExampleLoss, params: Params, batch: Batch) -> Known:

@@ -68,6 +68,11 @@ class GraphGrads:
         """Whether every number that a gradient is made of is finite, padding included."""
         return torch.isfinite(self._all_sq_norms).all()
 
+    @torch.no_grad()
+    def total(self) -> Tensor:
+        """The sum of all squared norms, a scalar: finite only if everything is."""
+        return self._all_sq_norms.sum()
+
     @cached_property
     def _all_sq_norms(self) -> Tensor:
         """Squared norms of every row, padding included: finite only where every operand is."""

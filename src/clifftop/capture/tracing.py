@@ -1,0 +1,67 @@
+"""Tracing a function of tensors to one graph of plain operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, fx
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from clifftop.capture.passes import shorten
+
+Function = Callable[[list[Tensor]], list[Tensor]]
+"""From a list of tensors to a list of tensors; shapes and everything else are constants of it."""
+
+
+@final
+@dataclass(frozen=True)
+class Captured:
+    """A traced function: the same numbers without autograd's and the modules' own work.
+
+    Attributes:
+        call: takes the tensors one by one, gives a list.
+        num_operations: how many operations it runs.
+    """
+
+    call: Callable[..., list[Tensor]]
+    num_operations: int
+
+    def __call__(self, arguments: Sequence[Tensor]) -> list[Tensor]:
+        """The function's value. Outputs are ordinary tensors without a graph."""
+        with torch.no_grad():
+            return self.call(*arguments)
+
+
+def capture(function: Function, arguments: Sequence[Tensor], *, compiled: bool = False) -> Captured:
+    """Trace ``function`` at ``arguments``.
+
+    Args:
+        function: must not look at the values of tensors.
+        arguments: fix the shapes, dtypes and devices.
+        compiled: whether to hand the graph to torch.compile (needs a C++ compiler; the first call of a
+            shape takes seconds to minutes).
+
+    Raises:
+        Exception: whatever tracing raises where the function cannot be traced.
+    """
+    own = [x.detach() for x in arguments]
+    graph = make_fx(function, tracing_mode="real")(own)
+    graph = shorten(_flat(graph), own)
+    num_operations = sum(node.op == "call_function" for node in graph.graph.nodes)
+    call: Any = graph.forward
+    if compiled:
+        call = torch.compile(graph, dynamic=False, fullgraph=True)
+    return Captured(call=call, num_operations=num_operations)
+
+
+def _flat(graph: fx.GraphModule) -> fx.GraphModule:
+    """Arguments one by one and a plain list as the result, in place of nested ones."""
+    graph.graph._codegen = fx.graph.CodeGen()  # noqa: SLF001  the public way keeps the nesting
+    for node in graph.graph.nodes:
+        if node.op == "output":
+            node.args = (list(node.args[0]),)
+    graph.recompile()
+    return graph
