@@ -2,13 +2,15 @@
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
-from clifftop.clipping import Flat
+from clifftop.clipping import ClippingRule, Flat
 from clifftop.criteria import cross_entropy
 from clifftop.events import NeighboringRelation
 from clifftop.flow import Batch
 from clifftop.gradients import LoopEngine, PerExampleLoss, TapeEngine, VmapEngine
 from clifftop.gradients.base import stack_runs, trainable_parameters
+from clifftop.gradients.instantiated import InstantiatedGrads
 from clifftop.noise import Gaussian, KeyedStreams
 from clifftop.plan import PrivacyPlan
 from clifftop.private_gradient import initial_state, private_gradient
@@ -153,3 +155,210 @@ def test_a_poisoned_example_changes_nothing_but_itself():
         results.append(noisy.value)
     for name in params:
         assert torch.allclose(results[0][name], results[1][name], rtol=1e-12)
+
+
+class OneNumber:
+    """State of the rule below: one number a run."""
+
+    def __init__(self, clip_norm: torch.Tensor) -> None:
+        self.clip_norm = clip_norm
+
+
+class SumOfNorms(ClippingRule):
+    """A rule whose next state depends on all norms of the batch; for tests, it has no event."""
+
+    def init(self, *, device_of):
+        return OneNumber(torch.ones(1, dtype=device_of.dtype))
+
+    def stack(self, states):
+        return OneNumber(torch.cat([s.clip_norm for s in states]))
+
+    def template(self):
+        return self
+
+    def groups(self, names):
+        return dict.fromkeys(names, 0)
+
+    def weights(self, sq_norms, mask, state):
+        return Flat(clip_norm=1.0).weights(sq_norms, mask, state)
+
+    def norm_bound(self, state):
+        return state.clip_norm
+
+    def __call__(self, grads, mask, state):
+        total, weights, _ = super().__call__(grads, mask, state)
+        norms = grads.sq_norms().sum(-1).sqrt().masked_fill(~mask, 0)
+        return total, weights, OneNumber(norms.sum(1) + 0.5)
+
+
+def dropout_setting():
+    loss, params, batch = setting()
+    module = torch.nn.Sequential(
+        torch.nn.Linear(4, 6), torch.nn.Tanh(), torch.nn.Dropout(0.4), torch.nn.Linear(6, 3)
+    ).double()
+    renamed = {name.replace("2.", "3."): value for name, value in params.items()}
+    return PerExampleLoss(module=module, criterion=loss.criterion), renamed, batch
+
+
+def step_with(engine, family, loss, params, batch, **changes):
+    return private_gradient(
+        plan=family[0],
+        engine=engine,
+        loss=loss,
+        params=params,
+        batch=batch,
+        state=initial_state(family, next(iter(params.values()))),
+        streams=KeyedStreams([1, 2, 3]).at(5),
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 7, 100])
+@pytest.mark.parametrize("engine", [VmapEngine(), TapeEngine()], ids=lambda e: type(e).__name__)
+def test_microbatches_change_nothing(engine, size):
+    """Sums, noise, dropout masks and the record, to the round-off of adding in another order."""
+    loss, params, batch = dropout_setting()
+    whole, _, seen = step_with(engine, plans(4.0), loss, params, batch)
+    parts, _, pieces = step_with(engine, plans(4.0), loss, params, batch, microbatch_size=size)
+    for name, value in whole.value.items():
+        assert torch.allclose(value, parts.value[name], rtol=1e-12, atol=1e-13)
+    for name, value in vars(seen).items():
+        assert torch.allclose(value, getattr(pieces, name), rtol=1e-12, atol=1e-13, equal_nan=True), name
+
+
+def test_the_engine_meets_slices_of_the_size_asked_for():
+    loss, params, batch = setting()
+    calls = []
+
+    def engine(loss, params, part, groups, draws):
+        calls.append(part.padded_size)
+        return TapeEngine()(loss, params, part, groups, draws)
+
+    step_with(engine, plans(4.0), loss, params, batch, microbatch_size=3)
+    assert calls == [3, 3, 1]
+
+
+def test_an_adaptive_rule_sees_the_whole_batch_once():
+    loss, params, batch = setting()
+    family = [PrivacyPlan(**{**vars(p), "clipping": SumOfNorms()}) for p in plans(4.0)]
+    whole = step_with(TapeEngine(), family, loss, params, batch)[1]
+    parts = step_with(TapeEngine(), family, loss, params, batch, microbatch_size=2)[1]
+    assert torch.allclose(whole.clipping.clip_norm, parts.clipping.clip_norm, rtol=1e-12)
+    assert (whole.clipping.clip_norm > 0.5).any()
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.0, True])
+def test_a_microbatch_size_that_is_none_is_refused(size):
+    loss, params, batch = setting()
+    with pytest.raises(ValueError, match="microbatch_size must be None or a whole number >= 1, found"):
+        step_with(TapeEngine(), plans(4.0), loss, params, batch, microbatch_size=size)
+
+
+def test_parts_of_a_batch_are_added_before_the_noise():
+    """Two processes with half a batch each give what one gives, and the noise comes once."""
+    loss, params, batch = setting()
+    whole, _, _ = step_with(TapeEngine(), plans(None), loss, params, batch)
+    sums = []
+
+    def half(rows: slice, reduce):
+        part = Batch(
+            inputs=tuple(x[:, rows] for x in batch.inputs),
+            targets=tuple(y[:, rows] for y in batch.targets),
+            mask=batch.mask[:, rows],
+        )
+        return step_with(TapeEngine(), plans(None), loss, params, part, reduce=reduce, realised_size=7)[0]
+
+    def keep(clipped):
+        sums.append({name: value.clone() for name, value in clipped.value.items()})
+        return clipped
+
+    def add(clipped):
+        for name, value in clipped.value.items():
+            value.add_(sums[0][name])
+        return clipped
+
+    half(slice(0, 4), keep)
+    both = half(slice(4, 7), add)
+    for name, value in whole.value.items():
+        assert torch.allclose(value[0], both.value[name][0], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("size", [None, 2])
+def test_the_record_counts_what_was_not_finite(size):
+    loss, params, batch = setting()
+    inputs = batch.inputs[0].clone()
+    inputs[0, 2] = float("nan")
+    inputs[1, :2] = float("inf")
+    inputs[1, 6] = float("inf")  # padding counts for nothing
+    poisoned = Batch(inputs=(inputs,), targets=batch.targets, mask=batch.mask)
+    seen = []
+    _, _, record = step_with(
+        TapeEngine(),
+        plans(4.0),
+        loss,
+        params,
+        poisoned,
+        microbatch_size=size,
+        watch=lambda mask, weights: seen.append((mask, weights)),
+    )
+    assert record.num_nonfinite.tolist() == [1, 2, 0]
+    assert not record.norm_q90[:1].isnan().any()
+    ((mask, weights),) = seen
+    assert ((weights[..., 0] == 0) & mask).sum(1).tolist() == [1, 2, 0]
+
+
+def test_a_finite_gradient_of_a_loss_that_is_not_counts_as_zero():
+    """The gradient of a loss that is NaN by a constant is finite; the example is left out all the same."""
+    loss, params, batch = setting()
+
+    def broken(output, target):
+        plain = cross_entropy(output, target)
+        return plain + torch.where(target == 0, torch.full_like(plain, torch.nan), 0).detach()
+
+    noisy, _, record = step_with(
+        LoopEngine(), plans(4.0), PerExampleLoss(module=loss.module, criterion=broken), params, batch
+    )
+    without = Batch(inputs=batch.inputs, targets=batch.targets, mask=batch.mask & (batch.targets[0] != 0))
+    wanted, _, _ = step_with(LoopEngine(), plans(4.0), loss, params, without)
+    assert record.num_nonfinite.sum() == (batch.mask & (batch.targets[0] == 0)).sum() > 0
+    for name, value in wanted.value.items():
+        assert torch.allclose(value, noisy.value[name], rtol=1e-12)
+
+
+def test_noise_without_a_bound_is_refused_before_the_first_step():
+    class Unbounded(SumOfNorms):
+        def norm_bound(self, state):
+            return state.clip_norm * torch.inf
+
+    plan = PrivacyPlan(**{**vars(plans(4.0)[1]), "clipping": Unbounded()})
+    with pytest.raises(ValueError, match=r"finite norm bound, found norm_bound=\[inf\] with Gaussian"):
+        initial_state([plan], torch.zeros(1))
+    silent = PrivacyPlan(**{**vars(plan), "noise": Gaussian(noise_multiplier=0.0)})
+    initial_state([silent], torch.zeros(1))
+
+
+def test_a_step_can_be_traced_as_one_graph():
+    """No value of a tensor decides what is done, given an engine that holds to that too."""
+    x, y = torch.randn(1, 5, 3), torch.randn(1, 5)
+    plan = plans(4.0)[1]
+    state = initial_state([plan], torch.zeros(1))
+    loss = PerExampleLoss(module=torch.nn.Identity(), criterion=cross_entropy)
+
+    def engine(loss, params, batch, groups, draws):
+        error = (batch.inputs[0] @ params["w"].unsqueeze(-1)).squeeze(-1) - batch.targets[0]
+        rows = {"w": 2 * error.unsqueeze(-1) * batch.inputs[0]}
+        return InstantiatedGrads(losses=error.square(), rows=rows, groups=groups)
+
+    def step(w, x, y, mask):
+        batch = Batch(inputs=(x,), targets=(y,), mask=mask)
+        noisy, _, _ = private_gradient(
+            plan=plan, engine=engine, loss=loss, params={"w": w}, batch=batch, state=state,
+            streams=KeyedStreams([1]).at(0), diagnose=False,
+        )  # fmt: skip
+        return noisy.value["w"]
+
+    arguments = (torch.randn(1, 3), x, y, torch.ones(1, 5, dtype=torch.bool))
+    graph = make_fx(step)(*arguments)
+    assert torch.equal(graph(*arguments), step(*arguments))
+    others = (arguments[0] * 50, x * 3, y, torch.tensor([[True, False, True, False, True]]))
+    assert torch.equal(graph(*others), step(*others))

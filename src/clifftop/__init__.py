@@ -11,12 +11,15 @@ from clifftop.lazy import names_from
 
 if TYPE_CHECKING:
     from clifftop.accounting import Bound, epsilon
+    from clifftop.capture import PrivateStep
+    from clifftop.checks import NoChecks, NotPrivate, check
     from clifftop.clipping import Flat
     from clifftop.criteria import cross_entropy
     from clifftop.events import NeighboringRelation
-    from clifftop.gradients import LoopEngine, TapeEngine, UnsupportedModule, VmapEngine
+    from clifftop.gradients import GraphEngine, LoopEngine, TapeEngine, UnsupportedModule, VmapEngine
     from clifftop.lab import Factory, OptimizerSpec, RunSpec, Store, run_sweep
-    from clifftop.noise import Gaussian, Keyed
+    from clifftop.noise import Gaussian, Keyed, Secure
+    from clifftop.parallel import DataParallel
     from clifftop.plan import PrivacyPlan
     from clifftop.sampling import FixedOrder, Poisson
     from clifftop.studies import Axes, run_study
@@ -27,22 +30,29 @@ __version__ = "0.1.0"
 _HOMES = {
     "Axes": "studies",
     "Bound": "accounting",
+    "DataParallel": "parallel",
     "Factory": "lab",
     "FixedOrder": "sampling",
     "Flat": "clipping",
     "Gaussian": "noise",
+    "GraphEngine": "gradients",
     "Keyed": "noise",
     "LoopEngine": "gradients",
     "NeighboringRelation": "events",
+    "NoChecks": "checks",
+    "NotPrivate": "checks",
     "OptimizerSpec": "lab",
     "Poisson": "sampling",
     "PrivacyPlan": "plan",
+    "PrivateStep": "capture",
     "RunSpec": "lab",
+    "Secure": "noise",
     "Store": "lab",
     "TapeEngine": "gradients",
     "Trainer": "training",
     "UnsupportedModule": "gradients",
     "VmapEngine": "gradients",
+    "check": "checks",
     "cross_entropy": "criteria",
     "epsilon": "accounting",
     "run_study": "studies",
@@ -59,22 +69,29 @@ def __dir__() -> list[str]:
 __all__ = [
     "Axes",
     "Bound",
+    "DataParallel",
     "Factory",
     "FixedOrder",
     "Flat",
     "Gaussian",
+    "GraphEngine",
     "Keyed",
     "LoopEngine",
     "NeighboringRelation",
+    "NoChecks",
+    "NotPrivate",
     "OptimizerSpec",
     "Poisson",
     "PrivacyPlan",
+    "PrivateStep",
     "RunSpec",
+    "Secure",
     "Store",
     "TapeEngine",
     "Trainer",
     "UnsupportedModule",
     "VmapEngine",
+    "check",
     "cross_entropy",
     "epsilon",
     "run_study",

@@ -107,7 +107,7 @@ class StepFunction:
                 weights,
                 # Infinite or NaN if anything is, since squares and infinities of one sign do not cancel.
                 grads.total() + losses.detach().sum(),
-                *tensors_of(next_state),
+                *([] if next_state is state else tensors_of(next_state)),
             ]
 
     def result(self, found: Sequence[Tensor]) -> Summed | None:
@@ -120,7 +120,7 @@ class StepFunction:
             return None
         return Summed(
             clipped=ClippedSum(value=value, norm_bound=norm_bound),
-            state=with_tensors(self.state, list(rest)),
+            state=with_tensors(self.state, list(rest)),  # none: the rule keeps its state
             seen=Seen(losses=losses, sq_norms=sq_norms, weights=weights, removed=removed),
         )
 

@@ -40,12 +40,13 @@ class Graphs:
 
     def run(self, step: StepFunction, engine: GraphEngine, streams: DrawStream) -> Summed | None:
         """The step by its graph; None where it has none, or a number is not finite."""
-        known, graph = self._graph(step, engine, streams)
+        known, graph = self.graph(step, engine, streams)
         return None if graph is None else step.result(graph(step.arguments(known, streams)))
 
-    def _graph(
+    def graph(
         self, step: StepFunction, engine: GraphEngine, streams: DrawStream
     ) -> tuple[Known, Captured | None]:
+        """What is known of the model, and the step's graph; None where it cannot be captured."""
         kept = self._kept.setdefault(step.loss.module, OrderedDict())
         key = cast("Hashable", step.signature())
         if key not in kept:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from clifftop.capture.emitting import emit
 from clifftop.capture.passes import shorten
 
 Function = Callable[[list[Tensor]], list[Tensor]]
@@ -51,9 +52,7 @@ def capture(function: Function, arguments: Sequence[Tensor], *, compiled: bool =
     graph = make_fx(function, tracing_mode="real")(own)
     graph = shorten(_flat(graph), own)
     num_operations = sum(node.op == "call_function" for node in graph.graph.nodes)
-    call: Any = graph.forward
-    if compiled:
-        call = torch.compile(graph, dynamic=False, fullgraph=True)
+    call: Any = torch.compile(graph, dynamic=False, fullgraph=True) if compiled else emit(graph)
     return Captured(call=call, num_operations=num_operations)
 
 

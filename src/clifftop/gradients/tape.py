@@ -217,9 +217,9 @@ def _own_gradients(
     sums = {name: torch.zeros_like(p) for name, p in params.items()}
     if not losses.requires_grad:
         return norms, sums
-    for b, own in enumerate(losses):
+    for b, one in enumerate(torch.eye(3, dtype=losses.dtype, device=losses.device)):
         found = torch.autograd.grad(
-            own, list(live.values()), allow_unused=True, materialize_grads=True, retain_graph=True
+            losses, list(live.values()), one, allow_unused=True, materialize_grads=True, retain_graph=True
         )
         for i, (name, g) in enumerate(zip(live, found, strict=True)):
             norms[i][b] = g.double().square().sum()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -112,13 +113,14 @@ def trace_model(loss: PerExampleLoss, params: Params, batch: Batch) -> ModelTrac
     two, three = (_observe(loss, params, batch, size, leaves, draws) for size in (2, 3))
     if [call.leaf.path for call in two.calls] != [call.leaf.path for call in three.calls]:
         raise UnsupportedModule(
-            f"the order of calls must not depend on the batch, found a model that branches on it; "
-            f"use {_OTHER_ENGINES}"
+            "the order of calls must not depend on the batch, found that it does in the model "
+            f"({type(loss.module).__name__}); use {_OTHER_ENGINES}"
         )
     if batch.num_runs > 1:
         _refuse_checkpoints(two.calls)
     calls = tuple(_call_trace(a, b) for a, b in zip(two.calls, three.calls, strict=True))
     _require_independence(two, three, calls)
+    _require_alone(loss, params, batch, leaves, draws, two, three)
     uses: dict[str, int] = {}
     for call in calls:
         for name in set(call.leaf.names.values()):
@@ -331,6 +333,53 @@ def _require_independence(two: _Observation, three: _Observation, calls: Sequenc
         f"an example's loss must not depend on the others in its batch, found that it does in {where}: "
         "no engine can make this model private; replace what mixes the batch (batch statistics, "
         "contrastive terms)"
+    )
+
+
+def _require_alone(
+    loss: PerExampleLoss,
+    params: Params,
+    batch: Batch,
+    leaves: Sequence[Leaf],
+    draws: Sequence[Draw],
+    two: _Observation,
+    three: _Observation,
+) -> None:
+    """Refuse a model that gives an example another loss beside others than beside itself.
+
+    This finds what a third example cannot show: a maximum over the batch that lies in the first two.
+    """
+    for b in range(3):
+        twice = _observe(loss, params, _only(batch, b % batch.padded_size), 2, leaves, draws)
+        _require_same_calls(two, twice)
+        if not _close(twice.losses, three.losses[b].expand(2)):
+            raise UnsupportedModule(
+                "an example's loss must not depend on the others in its batch, found that it does in the "
+                f"criterion or in the model ({type(loss.module).__name__}): no engine can make this model "
+                "private; replace what mixes the batch (batch statistics, contrastive terms)"
+            )
+
+
+def _require_same_calls(one: _Observation, other: _Observation) -> None:
+    """Refuse leaves whose calls, or the shapes in them, depend on the examples' values."""
+    shapes = [
+        [(call.leaf.path, *(x.shape for x in (*call.inputs, *call.outputs))) for call in seen.calls]
+        for seen in (one, other)
+    ]
+    for a, b in zip_longest(*shapes, fillvalue=()):
+        if a != b:
+            raise UnsupportedModule(
+                "what a leaf sees must not depend on the examples' values, found that it does at "
+                f"'{(a or b)[0]}'; select after the layer instead of before it, or use LoopEngine()"
+            )
+
+
+def _only(batch: Batch, b: int) -> Batch:
+    """Example b of every run, alone."""
+    return Batch(
+        inputs=tuple(x[:, b : b + 1] for x in batch.inputs),
+        targets=tuple(y[:, b : b + 1] for y in batch.targets),
+        mask=batch.mask[:, b : b + 1],
     )
 
 

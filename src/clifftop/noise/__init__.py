@@ -2,6 +2,7 @@
 
 from clifftop.noise.base import NoiseMechanism, NoiseStream
 from clifftop.noise.gaussian import Gaussian, GaussianState
+from clifftop.noise.secure import Secure, SecureStreams
 from clifftop.noise.streams import Keyed, KeyedStreams, RunStreams, StepStreams, StreamKind, generator
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "NoiseMechanism",
     "NoiseStream",
     "RunStreams",
+    "Secure",
+    "SecureStreams",
     "StepStreams",
     "StreamKind",
     "generator",

@@ -20,6 +20,10 @@ class NoiseStream(Protocol):
         """Independent standard normals, shaped as ``like``: ``(R, ...)`` each."""
         ...
 
+    def add_normal(self, value: Params, std: Tensor) -> Params:
+        """``value`` plus ``std``, ``(R,)``, times the numbers that `normal` gives, as new tensors."""
+        ...
+
 
 class NoiseMechanism(ABC, Generic[S]):
     """Adds noise in proportion to the bound that a clipped sum carries."""
@@ -35,6 +39,14 @@ class NoiseMechanism(ABC, Generic[S]):
     @abstractmethod
     def template(self) -> NoiseMechanism[S]:
         """This mechanism with the numbers that live in its state set to 1; equal templates run together."""
+
+    def independent_std(self, norm_bound: Tensor, state: S) -> Tensor | None:
+        """Standard deviation ``(R,)`` for a sum of this bound, where a step's noise is nothing but independent normals.
+
+        None for a mechanism that keeps anything from step to step.
+        """
+        del norm_bound, state
+        return None
 
     @abstractmethod
     def __call__(self, total: ClippedSum, state: S, stream: NoiseStream) -> tuple[NoisySum, S]:

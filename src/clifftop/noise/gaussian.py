@@ -17,9 +17,10 @@ from clifftop.noise.base import NoiseMechanism, NoiseStream
 @final
 @dataclass(frozen=True)
 class GaussianState:
-    """The noise multiplier of each run, ``(R,)``."""
+    """The noise multiplier of each run, ``(R,)``, and whether all are 0, known without reading them."""
 
     noise_multiplier: Tensor
+    silent: bool = False
 
 
 @final
@@ -43,33 +44,35 @@ class Gaussian(NoiseMechanism[GaussianState]):
     def init(self, *, device_of: Tensor) -> GaussianState:
         """The noise multiplier as a row of data."""
         return GaussianState(
-            torch.full((1,), self.noise_multiplier, device=device_of.device, dtype=device_of.dtype)
+            torch.full((1,), self.noise_multiplier, device=device_of.device, dtype=device_of.dtype),
+            silent=self.noise_multiplier == 0,
         )
 
     def stack(self, states: Iterable[GaussianState]) -> GaussianState:
         """Noise multipliers, run after run."""
-        return GaussianState(torch.cat([state.noise_multiplier for state in states]))
+        runs = list(states)
+        return GaussianState(
+            torch.cat([state.noise_multiplier for state in runs]), silent=all(state.silent for state in runs)
+        )
 
     def template(self) -> Gaussian:
         """Gaussian noise at 1: the multiplier is data."""
         return Gaussian(noise_multiplier=1.0)
 
+    def independent_std(self, norm_bound: Tensor, state: GaussianState) -> Tensor:
+        """``noise_multiplier`` times the bound; 0 without noise, whatever the bound."""
+        return torch.where(state.noise_multiplier == 0, 0, state.noise_multiplier * norm_bound)
+
     def __call__(
         self, total: ClippedSum, state: GaussianState, stream: NoiseStream
     ) -> tuple[NoisySum, GaussianState]:
-        """``total`` plus noise from ``stream``; a run without noise needs no finite bound."""
-        silent = state.noise_multiplier == 0
-        std = torch.where(silent, 0, state.noise_multiplier * total.norm_bound)
-        if not torch.isfinite(std).all():
-            raise ValueError(
-                "noise needs a finite norm bound, found noise_multiplier > 0 with clip_norm=inf; "
-                "set a clip norm, or noise_multiplier=0 for a run without privacy"
-            )
-        if silent.all():
+        """``total`` plus noise from ``stream``; a run without noise needs no finite bound.
+
+        Noise to a bound that is not finite is not finite either, and so releases nothing of the sum;
+        `clifftop.private_gradient.initial_state` refuses such a plan. No value is read here, so that a
+        step can be traced, and a GPU need not be waited for.
+        """
+        std = self.independent_std(total.norm_bound, state)
+        if state.silent:
             return NoisySum(value=total.value, noise_std=std), state
-        draws = stream.normal(total.value)
-        value = {
-            name: torch.addcmul(part, std.view(-1, *(1,) * (part.dim() - 1)), draws[name])
-            for name, part in total.value.items()
-        }
-        return NoisySum(value=value, noise_std=std), state
+        return NoisySum(value=stream.add_normal(total.value, std), noise_std=std), state

@@ -2,13 +2,15 @@
 
 A stream never knows the cohort, so a run draws the same numbers alone and among others, and a
 resumed run the same as an uninterrupted one. Runs with one seed share their draws, which are made
-once. Whoever knows a seed can draw the noise again. Philox is a statistical generator, not a
-cryptographic one: a claim against an adversary who attacks the generator itself needs another.
+once. Whoever knows a seed can draw the noise again. `Keyed` draws from Philox, a statistical
+generator and not a cryptographic one: a claim against an adversary who attacks the generator itself
+needs `clifftop.noise.Secure`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +36,12 @@ def generator(seed: int, purpose: str, step: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
 
 
+def sizes_of(like: Params) -> list[int]:
+    """How many numbers one run has in each of its tensors ``(R, ...)``."""
+    # Not value[0].numel(): an index costs more than a small tensor's noise.
+    return [math.prod(value.shape[1:]) for value in like.values()]
+
+
 class RunStreams(ABC):
     """The random draws of R runs, at any step.
 
@@ -54,6 +62,26 @@ class RunStreams(ABC):
     @abstractmethod
     def flat_normals(self, step: int, like: Params) -> Tensor:
         """Standard normals of every distinct seed, ``(S, P)``, parameters in the order of ``like``."""
+
+    def add_normals(self, step: int, value: Params, std: Tensor) -> Params:
+        """``value`` plus ``std`` times `flat_normals`, as new tensors; ``std`` is ``(R,)``."""
+        draws = self.at(step).normal(value)
+        return {
+            name: torch.addcmul(part, std.view(-1, *(1,) * (part.dim() - 1)), draws[name])
+            for name, part in value.items()
+        }
+
+    def add_into(self, step: int, out: Tensor, std: Tensor) -> None:
+        """Add ``std``, ``(R,)``, times `flat_normals` to ``out``, ``(R, P)``, in place."""
+        out += std[:, None] * self.spread(self.flat_normals(step, {"": out}))
+
+    def uniforms(self, step: int, label: str, shape: tuple[int, ...]) -> Tensor:
+        """Uniforms in [0, 1) of every distinct seed, ``(S, *shape)``, float32."""
+        rows = [
+            torch.from_numpy(generator(seed, label, step).random(shape, dtype=np.float32))
+            for seed in self.seeds
+        ]
+        return torch.stack(rows)
 
     def state(self) -> dict[str, Tensor]:
         """What a resumed run needs besides the step: nothing, unless draws come in sequence."""
@@ -85,30 +113,30 @@ class StepStreams:
     def normal(self, like: Params) -> Params:
         """Independent standard normals, ``(R, ...)`` for each tensor of ``like``."""
         flat = self.streams.spread(self.streams.flat_normals(self.step, like))
-        sizes = [value[0].numel() for value in like.values()]
+        sizes = sizes_of(like)
         return {
             name: part.view(value.shape)
             for (name, value), part in zip(like.items(), flat.split(sizes, dim=1), strict=True)
         }
 
+    def add_normal(self, value: Params, std: Tensor) -> Params:
+        """``value`` plus ``std`` (``(R,)``) times independent standard normals, as new tensors."""
+        return self.streams.add_normals(self.step, value, std)
+
     def uniform(self, label: str, shape: tuple[int, ...]) -> Tensor:
         """Uniform numbers in [0, 1), ``(R, *shape)``, float32; equal labels give equal draws."""
-        rows = [
-            torch.from_numpy(generator(seed, label, self.step).random(shape, dtype=np.float32))
-            for seed in self.streams.seeds
-        ]
-        return self.streams.spread(torch.stack(rows))
+        return self.streams.spread(self.streams.uniforms(self.step, label, shape))
 
 
 @final
 class KeyedStreams(RunStreams):
-    """Every draw from its own keyed generator; the library's default."""
+    """Every draw from its own keyed generator: what the studies use."""
 
     def flat_normals(self, step: int, like: Params) -> Tensor:
         """Standard normals ``(S, P)`` in float32 (float64 for float64 parameters)."""
         first = next(iter(like.values()))
         wide = first.dtype == torch.float64
-        size = sum(value[0].numel() for value in like.values())
+        size = sum(sizes_of(like))
         rows = np.empty((len(self.seeds), size), dtype=np.float64 if wide else np.float32)
         for row, seed in zip(rows, self.seeds, strict=True):
             rng = generator(seed, "noise", step)

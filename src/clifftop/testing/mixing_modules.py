@@ -70,3 +70,102 @@ class DividedByBatchSize(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, 4)`` to ``(B, 3)``."""
         return self.linear(x) / x.shape[0]
+
+
+class HandStandardised(nn.Module):
+    """Mean and spread of the batch, taken by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, 4)`` to ``(B, 3)``."""
+        hidden = self.linear(x)
+        centred = hidden - hidden.mean(dim=0)
+        return centred * torch.rsqrt(centred.square().mean(dim=0) + 0.1)
+
+
+class SoftmaxOverBatch(nn.Module):
+    """A softmax over the examples instead of the classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, 4)`` to ``(B, 3)``."""
+        return torch.softmax(self.linear(x), dim=0)
+
+
+class Ranked(nn.Module):
+    """Every feature's values sorted over the batch: rank b goes to example b."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, 4)`` to ``(B, 3)``."""
+        return torch.sort(self.linear(x), dim=0, descending=True).values
+
+
+class AttentionAcrossExamples(nn.Module):
+    """``nn.MultiheadAttention`` told that the batch is the sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, T, 4)`` to the same: examples attend to each other."""
+        return self.attention(x, x, x)[0]
+
+
+class NeighbourMixed(nn.Module):
+    """Each example gets a share of the one before it (mixup without new data)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, 4)`` to ``(B, 3)``."""
+        return self.linear(0.7 * x + 0.3 * x.roll(1, dims=0))
+
+
+class CumulativeState(nn.Module):
+    """A running sum over the examples: later ones depend on earlier ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, 4)`` to ``(B, 3)``."""
+        return torch.tanh(self.linear(x)).flip(0).cumsum(dim=0).flip(0)
+
+
+class RecurrentOverBatch(nn.Module):
+    """A recurrent layer with the two first axes mixed up: the state goes from example to example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.RNN(4, 3, bidirectional=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, T, 4)`` to ``(B, T, 6)``."""
+        return self.layer(x)[0]
+
+
+class HardestExample(nn.Module):
+    """Scales by the largest value in the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, 4)`` to ``(B, 3)``."""
+        hidden = self.linear(x)
+        return hidden / (1 + hidden.abs().amax())

@@ -69,6 +69,11 @@ def mean_over_batch(output: Tensor, target: Tensor) -> Tensor:
     return losses.mean().expand_as(losses)
 
 
+def mean_target(output: Tensor, target: Tensor) -> Tensor:
+    """Distance to the mean of all targets in the batch, ``(B,)``: mixes examples by their targets."""
+    return squared_error(output, target.mean(dim=0, keepdim=True).expand_as(output))
+
+
 def floats(*shapes: tuple[int, ...]) -> Sample:
     """Standard normal float64 tensors, ``(B, *shape)`` each."""
 

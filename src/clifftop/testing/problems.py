@@ -14,6 +14,10 @@ from torch.nn.utils.parametrizations import weight_norm
 from clifftop.testing import mixing_modules as mixing
 from clifftop.testing import odd_modules as odd
 from clifftop.testing import odd_sequences as sequences
+from clifftop.testing.odd_attention import SEQUENCE_PROBLEMS
+from clifftop.testing.odd_calls import CALL_PROBLEMS
+from clifftop.testing.odd_layers import LAYER_PROBLEMS
+from clifftop.testing.odd_parameters import PARAMETER_PROBLEMS
 from clifftop.testing.problem import (
     Problem,
     classes,
@@ -23,6 +27,7 @@ from clifftop.testing.problem import (
     image,
     language,
     mean_over_batch,
+    mean_target,
     regression,
     squared_error,
     tokens,
@@ -109,94 +114,6 @@ _PARAMETERS = (
     regression("old custom function", lambda: odd.CustomFunction(new_style=False), (4,), (3,)),
     regression("new custom function", lambda: odd.CustomFunction(new_style=True), (4,), (3,)),
     regression("checkpoint", odd.Checkpointed, (4,), (3,)),
-)
-
-_IMAGES = (
-    image(
-        "conv",
-        lambda: nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 2, 2)),
-    ),
-    image(
-        "conv strided",
-        lambda: nn.Sequential(
-            nn.Conv2d(2, 3, (3, 2), stride=(2, 3), padding=(1, 2)),
-            nn.Tanh(),
-            nn.Conv2d(3, 2, 2, stride=2, bias=False),
-        ),
-    ),
-    image(
-        "conv grouped",
-        lambda: nn.Sequential(
-            nn.Conv2d(2, 4, 3, groups=2), nn.Tanh(), nn.Conv2d(4, 4, 3, groups=4, padding=1)
-        ),
-    ),
-    image(
-        "conv dilated",
-        lambda: nn.Sequential(
-            nn.Conv2d(2, 3, 2, dilation=(2, 3), padding=1),
-            nn.Tanh(),
-            nn.Conv2d(3, 2, 3, dilation=2, padding="same"),
-        ),
-    ),
-    image("conv circular", lambda: nn.Conv2d(2, 3, 3, padding=(2, 1), padding_mode="circular")),
-    image("conv reflect", lambda: nn.Conv2d(2, 3, 3, padding=1, stride=2, padding_mode="reflect")),
-    image(
-        "conv 1d",
-        lambda: nn.Sequential(
-            nn.Conv1d(3, 4, 3, padding="same"), nn.Tanh(), nn.Conv1d(4, 2, 2, stride=2, groups=2)
-        ),
-        (3, 7),
-    ),
-    image("conv 3d", lambda: nn.Conv3d(2, 2, (2, 1, 2), stride=(1, 2, 1), padding=(0, 1, 1)), (2, 3, 3, 2)),
-    image(
-        "conv transposed",
-        lambda: nn.ConvTranspose2d(2, 3, 3, stride=2, padding=1, output_padding=1),
-        (2, 3, 3),
-    ),
-    image("conv twice", lambda: nn.Sequential(*[nn.Conv2d(2, 2, 3, padding=1)] * 2)),
-    classes(
-        "cnn with a head",
-        lambda: nn.Sequential(
-            nn.Conv2d(1, 2, 3),
-            nn.GroupNorm(1, 2),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(2),
-            nn.Flatten(),
-            nn.Linear(8, 3),
-        ),
-        floats((1, 6, 6)),
-    ),
-)
-
-_NORMALISED = (
-    image("group norm", lambda: nn.Sequential(nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 2)), (4, 3, 3)),
-    image(
-        "instance norm",
-        lambda: nn.Sequential(nn.InstanceNorm2d(2, affine=True), nn.Conv2d(2, 2, 2)),
-        (2, 3, 3),
-    ),
-    regression(
-        "layer norm",
-        lambda: nn.Sequential(nn.LayerNorm([3, 4]), nn.Linear(4, 2), nn.LayerNorm(2)),
-        (3, 4),
-        (3, 2),
-    ),
-    regression(
-        "layer norm without affine",
-        lambda: nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5, elementwise_affine=False), nn.Linear(5, 2)),
-        (4,),
-        (2,),
-    ),
-    regression(
-        "rms norm", lambda: nn.Sequential(nn.Linear(4, 5), nn.RMSNorm(5), nn.Linear(5, 2)), (4,), (2,)
-    ),
-    regression(
-        "batch norm in eval mode",
-        lambda: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 2)),
-        (4,),
-        (2,),
-        training=False,
-    ),
 )
 
 _TOKENS = (
@@ -322,12 +239,14 @@ _DROPOUTS = (
 PROBLEMS: tuple[Problem, ...] = (
     *_LINEAR,
     *_PARAMETERS,
-    *_IMAGES,
-    *_NORMALISED,
+    *LAYER_PROBLEMS,
     *_TOKENS,
     *_SEVERAL,
     *_SEQUENCES,
     *_DROPOUTS,
+    *PARAMETER_PROBLEMS,
+    *CALL_PROBLEMS,
+    *SEQUENCE_PROBLEMS,
 )
 """Problems with exact per-example gradients."""
 
@@ -380,6 +299,14 @@ BATCH_DEPENDENT: tuple[Problem, ...] = (
     regression("attention over the batch", mixing.AttentionOverBatch, (4,), (4,)),
     classes("functional batch norm", mixing.FunctionalBatchNorm, floats((1, 6, 6))),
     regression("divided by the batch size", mixing.DividedByBatchSize, (4,), (3,)),
+    regression("standardised by hand", mixing.HandStandardised, (4,), (3,)),
+    regression("softmax over the batch", mixing.SoftmaxOverBatch, (4,), (3,)),
+    regression("sorted over the batch", mixing.Ranked, (4,), (3,)),
+    regression("attention across examples", mixing.AttentionAcrossExamples, (3, 4), (3, 4)),
+    regression("mixed with a neighbour", mixing.NeighbourMixed, (4,), (3,)),
+    regression("running sum over the batch", mixing.CumulativeState, (4,), (3,)),
+    regression("recurrence over the batch", mixing.RecurrentOverBatch, (3, 4), (3, 6)),
+    regression("scaled by the batch's largest", mixing.HardestExample, (4,), (3,)),
     Problem(
         name="contrastive loss",
         build=lambda: nn.Linear(4, 3),
@@ -393,6 +320,13 @@ BATCH_DEPENDENT: tuple[Problem, ...] = (
         inputs=floats((4,)),
         targets=floats((3,)),
         criterion=mean_over_batch,
+    ),
+    Problem(
+        name="mean of all targets",
+        build=lambda: nn.Linear(4, 3),
+        inputs=floats((4,)),
+        targets=floats((3,)),
+        criterion=mean_target,
     ),
 )
 """Problems whose examples affect each other: an engine that evaluates whole batches must refuse."""
