@@ -333,7 +333,7 @@ def _record(seen: Seen, mask: Tensor, noise: Params, size: Tensor) -> StepRecord
 
 
 def _norm(values: Params, like: Tensor) -> Tensor:
-    parts = [torch.linalg.vector_norm(value.flatten(1), dim=1) for value in values.values()]
+    parts = [torch.linalg.vector_norm(value.reshape(len(value), -1), dim=1) for value in values.values()]
     return torch.linalg.vector_norm(torch.stack(parts), dim=0) if parts else torch.zeros_like(like)
 
 

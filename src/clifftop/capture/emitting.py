@@ -1,4 +1,4 @@
-"""A traced graph as one plain Python function: no module, no lookups, every value freed after its last use."""
+"""A traced graph as one plain Python function: no module, no lookups, values freed after their last use."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def emit(graph: fx.GraphModule) -> Callable[..., list[Tensor]]:
         if freed and node.op != "output":
             lines.append(f"{' = '.join(freed)} = None")
     body = "\n".join(f"    {line}" for line in lines)
-    exec(f"def step({', '.join(arguments)}):\n{body}\n", scope)  # noqa: S102  our own text, from a checked graph
+    exec(f"def step({', '.join(arguments)}):\n{body}\n", scope)  # our own text, from a checked graph
     return scope["step"]
 
 

@@ -18,7 +18,7 @@ from clifftop.gradients.graph.engine import Known, finish
 from clifftop.gradients.graph.forward import losses_of
 from clifftop.gradients.randomness import draw_uniforms
 from clifftop.plan import PrivacyPlan
-from clifftop.private_gradient import PrivacyState, Seen, Summed
+from clifftop.private_gradient import Seen, Summed
 
 
 @final
@@ -50,6 +50,7 @@ class StepFunction:
         """Everything that the function depends on besides its arguments."""
         return (
             model_signature(self.loss, self.params, self.batch),
+            tuple(p.shape for p in self.params.values()),
             self.batch.padded_size,
             self.batch.mask.device,
             self.plan.clipping.template(),
@@ -94,7 +95,7 @@ class StepFunction:
             grads = finish(known.plan, losses, live, mask, rows, groups, assume_finite=True)
             scaled = grads if self.scale is None else _Scaled(grads, self.scale)
             clipped, weights, next_state = self.plan.clipping(scaled, mask, state)
-            removed = {}
+            removed: Params = {}
             if self.diagnose:
                 removed = scaled.weighted_sum(torch.where(mask[..., None], 1 - weights, 0))
             sq_norms = grads.sq_norms()
@@ -151,7 +152,11 @@ class _AllFinite(TorchFunctionMode):
     """Every tensor counts as finite: a step for which that is false is thrown away and done again."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         del types
         if func in (torch.isfinite, Tensor.isfinite):
@@ -161,7 +166,9 @@ class _AllFinite(TorchFunctionMode):
 
 def tensors_of(state: Any) -> list[Tensor]:
     """The tensors among a state's fields."""
-    return [v for v in vars(state).values() if isinstance(v, Tensor)] if dataclasses.is_dataclass(state) else []
+    return (
+        [v for v in vars(state).values() if isinstance(v, Tensor)] if dataclasses.is_dataclass(state) else []
+    )
 
 
 def with_tensors(state: Any, tensors: Sequence[Tensor]) -> Any:

@@ -14,7 +14,6 @@ from torch import nn
 from clifftop.capture.function import StepFunction
 from clifftop.capture.tracing import Captured, capture
 from clifftop.flow import DrawStream
-from clifftop.gradients.base import UnsupportedModule
 from clifftop.gradients.graph import GraphEngine
 from clifftop.gradients.graph.engine import Known
 from clifftop.private_gradient import Summed
@@ -63,8 +62,6 @@ class Graphs:
         try:
             arguments = step.arguments(known, streams)
             return capture(lambda xs: step(known, xs), arguments, compiled=self.compiled)
-        except UnsupportedModule:
-            raise
         except Exception as reason:  # noqa: BLE001  tracing may fail in any way, and the ordinary way remains
             why = (str(reason).strip() or type(reason).__name__).splitlines()[0]
             _log.info("the step is not captured (%s): the ordinary one serves", why)

@@ -63,6 +63,9 @@ def _without_empty_views(graph: fx.GraphModule, arguments: list[Any]) -> None:
             tuple(value.shape),
             value.stride(),
             value.dtype,
+            # Conjugates and negatives may share memory with what they are of.
+            value.is_conj(),
+            value.is_neg(),
         )
         earlier = first.setdefault(key, node)
         if earlier is not node and not _writes(node):

@@ -80,7 +80,8 @@ class PrivateStep:
     def __post_init__(self) -> None:
         if self.plan.expected_batch_size is None:
             raise ValueError(
-                "a step of your own needs a public batch size, found expected_batch_size=None; set it in the plan"
+                "a step of your own needs a public batch size, found expected_batch_size=None; "
+                "set it in the plan"
             )
         self._parameters = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
         self.seed = secrets.randbits(128) if self.seed is None else self.seed
@@ -107,7 +108,9 @@ class PrivateStep:
 
     def event(self, *, num_examples: int) -> DpEvent:
         """What has been released so far, if the batches came from the plan's sampler."""
-        return self.plan.event(steps=self.steps_done, num_examples=num_examples) if self.steps_done else NoOp()
+        return (
+            self.plan.event(steps=self.steps_done, num_examples=num_examples) if self.steps_done else NoOp()
+        )
 
     def _update(self) -> None:
         optimizer = self.optimizer
@@ -117,7 +120,7 @@ class PrivateStep:
         with torch.no_grad():
             for group in optimizer.param_groups:
                 own = [p for p in group["params"] if p.grad is not None]
-                torch._foreach_add_(own, [p.grad for p in own], alpha=-group["lr"])  # noqa: SLF001
+                torch._foreach_add_(own, [p.grad for p in own], alpha=-group["lr"])
 
     def _by_engine(self, inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Mapping[str, Tensor]:
         noisy, self._state, _ = private_gradient(
@@ -132,9 +135,7 @@ class PrivateStep:
         )
         return {name: value[0] for name, value in noisy.value.items()}
 
-    def _by_graph(
-        self, inputs: Sequence[Tensor], targets: Sequence[Tensor]
-    ) -> Mapping[str, Tensor] | None:
+    def _by_graph(self, inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Mapping[str, Tensor] | None:
         if len(inputs[0]) < 2:
             return None
         key = (*((x.shape, x.dtype, x.device) for x in (*inputs, *targets)), self._decisive())
@@ -162,7 +163,8 @@ class PrivateStep:
     def _captured(self, inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> _Quick | None:
         if len({p.dtype for p in self._parameters.values()}) > 1:
             return None
-        assert self.graphs is not None and self.plan.expected_batch_size is not None
+        assert self.graphs is not None
+        assert self.plan.expected_batch_size is not None
         batch = _whole(inputs, targets)
         step = StepFunction(
             plan=self.plan,
@@ -199,14 +201,17 @@ class _Quick:
     ) -> None:
         self._graph, self._draws, self._size = graph, known.draws, step.batch.padded_size
         self._parameters, self._scale = parameters, step.scale or 1.0
-        self._constants = [name for name in step.loss.constants]
+        self._constants = list(step.loss.constants)
         self._module = module
         self._sizes = [p.numel() for p in parameters.values()]
 
     def run(
         self, inputs: Sequence[Tensor], targets: Sequence[Tensor], streams: DrawStream, state: Any
     ) -> tuple[tuple[Tensor, Tensor], Any] | None:
-        """The clipped sum ``(1, P)`` over the expected batch size and its bound; None if anything is not finite."""
+        """The clipped sum ``(1, P)`` over the expected batch size, and its bound.
+
+        None if a number is not finite: then rows must be looked at, which a graph does not.
+        """
         uniforms = draw_uniforms(self._draws, self._size, streams) if self._draws else ()
         constants = constant_tensors(self._module) if self._constants else {}
         found = self._graph(

@@ -46,14 +46,32 @@ def capture(function: Function, arguments: Sequence[Tensor], *, compiled: bool =
             shape takes seconds to minutes).
 
     Raises:
+        ArithmeticError: the graph does not give what the function gave.
         Exception: whatever tracing raises where the function cannot be traced.
     """
     own = [x.detach() for x in arguments]
-    graph = make_fx(function, tracing_mode="real")(own)
+    seen: list[list[Tensor]] = []
+
+    def watched(xs: list[Tensor]) -> list[Tensor]:
+        seen.append(function(xs))
+        return seen[-1]
+
+    graph = make_fx(watched, tracing_mode="real")(own)
     graph = shorten(_flat(graph), own)
     num_operations = sum(node.op == "call_function" for node in graph.graph.nodes)
     call: Any = torch.compile(graph, dynamic=False, fullgraph=True) if compiled else emit(graph)
-    return Captured(call=call, num_operations=num_operations)
+    captured = Captured(call=call, num_operations=num_operations)
+    _require_equal(captured(own), seen[-1])
+    return captured
+
+
+def _require_equal(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    """Hold the graph to the run that it was traced from: a shortcut that changes a number is an error."""
+    for a, b in zip(found, expected, strict=True):
+        tolerance = 1e-10 if b.dtype == torch.float64 else 1e-3
+        close = torch.allclose(a, b, rtol=tolerance, atol=tolerance * float(b.abs().max()), equal_nan=True)
+        if a.shape != b.shape or not close:
+            raise ArithmeticError("a graph must give what it was traced from, found another result")
 
 
 def _flat(graph: fx.GraphModule) -> fx.GraphModule:

@@ -70,7 +70,7 @@ class PerExampleLoss:
         targets: Sequence[Tensor],
     ) -> Tensor:
         """Losses ``(B,)`` of one run: every tensor here is without the run axis."""
-        args, kwargs = (tuple(inputs), {}) if self.arguments is None else self.arguments(inputs)
+        args, kwargs = arguments_of(self.arguments, inputs)
         output = call_with(self.module, {**constants, **params}, args, kwargs)
         losses = self.criterion(output, *targets)
         size = next((x.shape[0] for x in (*inputs, *targets)), losses.numel())
@@ -80,6 +80,16 @@ class PerExampleLoss:
                 f"{tuple(losses.shape)}; use reduction='none' and average over any other axis"
             )
         return losses
+
+
+def arguments_of(
+    arguments: Arguments | None, inputs: Sequence[Tensor]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Inputs as a module's arguments and keyword arguments."""
+    if arguments is not None:
+        return arguments(inputs)
+    empty: dict[str, Any] = {}
+    return tuple(inputs), empty
 
 
 def call_with(

@@ -214,8 +214,8 @@ def _require_examples(call: LeafCall, size: int) -> None:
     with_examples = [x for x, has in zip(call.inputs, call.input_has_examples, strict=True) if has]
     if any(x.shape[1] != size for x in (*with_examples, *call.output_grads)):
         raise UnsupportedModule(
-            f"the tape needs each example in its place, found '{call.path}' ({type(call.module).__name__}) called "
-            "on rows that values select; use VmapEngine() or LoopEngine()"
+            f"the tape needs each example in its place, found '{call.path}' ({type(call.module).__name__}) "
+            "called on rows that values select; use VmapEngine() or LoopEngine()"
         )
 
 

@@ -370,7 +370,7 @@ def _require_same_calls(one: _Observation, other: _Observation) -> None:
         if a != b:
             raise UnsupportedModule(
                 "what a leaf sees must not depend on the examples' values, found that it does at "
-                f"'{(a or b)[0]}'; select after the layer instead of before it, or use LoopEngine()"
+                f"'{(a or b or ('?',))[0]}'; select after the layer instead of before it, or use LoopEngine()"
             )
 
 

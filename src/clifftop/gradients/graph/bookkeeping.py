@@ -38,14 +38,20 @@ def contributions(
     """
     finishes = []
     for use in plan.uses:
-        shapes = {i: value.shape for i, value in use.values.items()}
+        # As they are now: a table that is handed over in part has other rows at each step.
+        places = {i: value.place for i, value in use.values.items()}
+        shapes = {i: graph.shapes(n)[k] for i, (n, k) in places.items()}
         # Read now: the backward pass frees what nodes have saved.
         finishes.append(
             use.rule(Use(node=graph.nodes[use.number], size=size, layouts=use.layouts, values=shapes))
         )
     wanted = [(use.number, k) for use in plan.uses for k, layout in enumerate(use.layouts) if layout]
     found = dict(
-        zip(wanted, gradients(outputs, output_grads, graph, wanted, keep=keep_graph or plan.needs_graph), strict=True)
+        zip(
+            wanted,
+            gradients(outputs, output_grads, graph, wanted, keep=keep_graph or plan.needs_graph),
+            strict=True,
+        )
     )
     parts: dict[Place, list[Contribution]] = {}
     for use, finish in zip(plan.uses, finishes, strict=True):
@@ -60,7 +66,7 @@ def contributions(
 
 def _require_shapes(layouts: Sequence[Layout | None], grads: Sequence[Tensor | None], size: int) -> None:
     for layout, g in zip(layouts, grads, strict=True):
-        if g is not None and (
-            layout is None or g.shape[layout.axis] != layout.before * size * layout.after
-        ):
-            raise GraphUnsuited("every example must have its place at every step, found a shape that values decide")
+        if g is not None and (layout is None or g.shape[layout.axis] != layout.before * size * layout.after):
+            raise GraphUnsuited(
+                "every example must have its place at every step, found a shape that values decide"
+            )

@@ -50,18 +50,22 @@ class Rows(Contribution):
     values: Tensor
 
     def norms(self) -> Tensor:
+        """Norms ``(B,)``."""
         return row_norms(self.values)
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
+        """Sum of weight times gradient, of the value's shape."""
         flat = self.values.reshape(len(self.values), -1)
         dtype = torch.promote_types(flat.dtype, weights.dtype)
         total = torch.mv(flat.to(dtype).t(), weights.to(dtype))
         return total.view(self.values.shape[1:])
 
     def rows(self) -> Tensor:
+        """The gradients, ``(B, *shape)``."""
         return self.values
 
     def without(self, drop: Tensor) -> Rows:
+        """With zeros for the marked examples."""
         return Rows(_cleared(self.values, drop))
 
 
@@ -79,14 +83,18 @@ class Outer(Contribution):
         return self.a.shape[-2] if self.a.dim() > 2 else 1
 
     def norms(self) -> Tensor:
+        """Norms ``(B,)``."""
         a, g = _widened(self.a), _widened(self.g)
         if a.dim() == 2:
             return row_norms(a) * row_norms(g)
         if outer.ghost_is_cheaper(self.positions, a.shape[-1], g.shape[-1]):
-            return _root(outer.ghost_sq_norms(a, g).flatten(1).sum(1) if a.dim() > 3 else outer.ghost_sq_norms(a, g), a)
+            return _root(
+                outer.ghost_sq_norms(a, g).flatten(1).sum(1) if a.dim() > 3 else outer.ghost_sq_norms(a, g), a
+            )
         return row_norms(outer.outer(a, g))
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
+        """Sum of weight times gradient, of the value's shape."""
         a, g = _widened(self.a), _widened(self.g)
         if a.dim() <= 3:
             w = weights.to(a.dtype).reshape(-1, *[1] * (a.dim() - 1))
@@ -102,13 +110,16 @@ class Outer(Contribution):
         return left.mT @ g.movedim(0, -3).flatten(-3, -2)
 
     def rows(self) -> Tensor:
+        """The gradients, ``(B, *shape)``."""
         a, g = _widened(self.a), _widened(self.g)
         return a.unsqueeze(-1) * g.unsqueeze(-2) if a.dim() == 2 else outer.outer(a, g)
 
     def without(self, drop: Tensor) -> Outer:
+        """With zeros for the marked examples."""
         return Outer(_cleared(self.a, drop), _cleared(self.g, drop))
 
     def transposed(self) -> Outer:
+        """To the transpose of the value."""
         return Outer(self.g, self.a)
 
 
@@ -122,19 +133,23 @@ class Gather(Contribution):
     num_rows: int
 
     def norms(self) -> Tensor:
+        """Norms ``(B,)``."""
         return _root(embedding.sq_norms(self.indices, _widened(self.g)), self.g)
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
+        """Sum of weight times gradient, of the value's shape."""
         return embedding.weighted_sum(self.indices, _widened(self.g), weights, self.num_rows)
 
     def rows(self) -> Tensor:
+        """The gradients, ``(B, *shape)``."""
         g = _widened(self.g)
         size, width = len(g), g.shape[-1]
         table = g.new_zeros((size * self.num_rows, width))
         places = self.indices + self.num_rows * torch.arange(size, device=g.device)[:, None]
-        return table.index_add_(0, places.flatten(), g.flatten(0, 1)).view(size, self.num_rows, width)
+        return table.index_add(0, places.flatten(), g.flatten(0, 1)).view(size, self.num_rows, width)
 
     def without(self, drop: Tensor) -> Gather:
+        """With zeros for the marked examples."""
         return Gather(self.indices, _cleared(self.g, drop), self.num_rows)
 
 
@@ -156,20 +171,24 @@ class Patches(Contribution):
         return self.x.dim() > len(self.shape.stride) + 2
 
     def norms(self) -> Tensor:
+        """Norms ``(B,)``."""
         if self.several:
             return row_norms(self.rows())
         return _root(patches.sq_norms(_widened(self.x), _widened(self.g), self.shape), self.g)
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
+        """Sum of weight times gradient, of the value's shape."""
         x, g = _widened(self.x), _widened(self.g)
         g = g * weights.to(g.dtype).reshape(-1, *[1] * (g.dim() - 1))
         return patches.summed(*(t.flatten(0, 1) if self.several else t for t in (x, g)), self.shape)
 
     def rows(self) -> Tensor:
+        """The gradients, ``(B, *shape)``."""
         compute = patches.summed_apart if self.several else patches.rows
         return compute(_widened(self.x), _widened(self.g), self.shape)
 
     def without(self, drop: Tensor) -> Patches:
+        """With zeros for the marked examples."""
         return Patches(_cleared(self.x, drop), _cleared(self.g, drop), self.shape)
 
 

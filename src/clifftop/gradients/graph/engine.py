@@ -23,10 +23,9 @@ from clifftop.gradients.base import (
 from clifftop.gradients.graph.bookkeeping import contributions
 from clifftop.gradients.graph.forward import losses_of
 from clifftop.gradients.graph.grads import GraphGrads
-from clifftop.gradients.graph.operations import Poisoned
 from clifftop.gradients.graph.plan import GraphPlan
 from clifftop.gradients.graph.probing import study_graph
-from clifftop.gradients.graph.refusals import GraphUnsuited
+from clifftop.gradients.graph.refusals import GraphUnsuited, Poisoned
 from clifftop.gradients.graph.runs import FirstExample, Run, doubled, join_runs, single_runs
 from clifftop.gradients.graph.walk import walk
 from clifftop.gradients.instantiated import no_examples, without_padding
@@ -153,7 +152,10 @@ def finish(
             "the model must do the same at every step, found that its operations depend on the data"
         )
     parts = contributions(plan, graph, [losses], [torch.ones_like(losses)], live, len(losses))
-    return GraphGrads(losses.detach()[None], mask, parts, params, groups, assume_finite=assume_finite)
+    grads = GraphGrads(losses.detach()[None], mask, parts, params, groups, assume_finite=assume_finite)
+    if plan.has_masks and not assume_finite and not bool(grads.all_finite()):
+        raise Poisoned("a gradient is not finite")
+    return grads
 
 
 def _study(loss: PerExampleLoss, params: Params, batch: Batch) -> Known:

@@ -62,7 +62,12 @@ class GraphPlan:
     def needs_graph(self) -> bool:
         """Whether the graph is needed after the backward pass."""
         pulled = any(v.transposed is None for use in self.uses for v in use.values.values())
-        return pulled or any(use.rule is by_masks for use in self.uses)
+        return pulled or self.has_masks
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether an operation is differentiated by masks, which needs finite numbers."""
+        return any(use.rule is by_masks for use in self.uses)
 
 
 _REORDERING = {
@@ -191,8 +196,8 @@ def _layout(probe: Probe, place: Place, plain: Tensor, weighted: Tensor) -> Layo
     layout = find_layout(two, three, plain, weighted, probe.weights)
     if layout is None:
         raise GraphUnsuited(
-            f"each example must have its own part of every gradient, found none at {type(probe.three.nodes[n]).__name__} "
-            f"with shape {three} for three examples"
+            "each example must have its own part of every gradient, found none at "
+            f"{type(probe.three.nodes[n]).__name__} with shape {three} for three examples"
         )
     return layout
 

@@ -18,7 +18,8 @@ from clifftop.gradients.graph.walk import Graph, gradients, walk
 from clifftop.gradients.instantiated import row_sq_norms
 from clifftop.gradients.randomness import Draw, first_examples, first_run
 
-_WEIGHTS = (0.75, -1.5, 2.25)
+_WEIGHTS = (0.5, -2.0, 4.0)
+"""Powers of two: scaling by them commutes with rounding, so gradients part exactly in any precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,11 @@ class _Study:
         with torch.no_grad():
             return torch.cat([side.losses(2, params)[:1] for side in sides])
 
+    def kinds(self) -> tuple[str, ...]:
+        """The operations of a forward pass."""
+        live = self.live()
+        return walk([self.losses(3, live)], live).kinds()
+
     def live(self) -> dict[str, Tensor]:
         """The parameters as fresh leaves."""
         return {name: p.detach().clone().requires_grad_() for name, p in self.params.items()}
@@ -75,11 +81,10 @@ def study_graph(loss: PerExampleLoss, params: Params, batch: Batch, draws: tuple
     study = _study(loss, params, batch, draws)
     live_two, live = study.live(), study.live()
     two, three = study.losses(2, live_two), study.losses(3, live)
-    _require_independence(loss, two, three[:2])
-    _require_independence(loss, study.each_twice(live), three)
-    probe = Probe(
-        two=walk([two], live_two), three=walk([three], live), weights=three.new_tensor(_WEIGHTS)
-    )
+    probe = Probe(two=walk([two], live_two), three=walk([three], live), weights=three.new_tensor(_WEIGHTS))
+    tolerance = 5e-2 if probe.three.is_coarse() else 1e-9 if two.dtype == torch.float64 else 1e-4
+    _require_independence(loss, two, three[:2], tolerance)
+    _require_independence(loss, study.each_twice(live), three, tolerance)
     uses, outputs = find_uses(probe)
     ones = torch.ones_like(three)
     plain = gradients([three], [ones], probe.three, outputs, keep=True)
@@ -121,9 +126,11 @@ def _study(loss: PerExampleLoss, params: Params, batch: Batch, draws: tuple[Draw
         targets=tuple(targets),
         draws=draws,
     )
+    kinds = study.kinds()
     for candidate in (_in_double(study), study, replace(study, params=own)):
         try:
-            if torch.isfinite(candidate.losses(3, candidate.params)).all():
+            # Under autocast, or where a model rounds by itself, float64 takes another way.
+            if candidate.kinds() == kinds and torch.isfinite(candidate.losses(3, candidate.params)).all():
                 return candidate
         except (RuntimeError, TypeError, ValueError):
             continue
@@ -151,14 +158,13 @@ def _moves(p: Tensor, generator: torch.Generator) -> Tensor:
     return (scale.cpu() * noise).to(p)
 
 
-def _require_independence(loss: PerExampleLoss, few: Tensor, more: Tensor) -> None:
-    tolerance = 1e-9 if few.dtype == torch.float64 else 1e-4
+def _require_independence(loss: PerExampleLoss, few: Tensor, more: Tensor, tolerance: float) -> None:
     if torch.allclose(few, more, rtol=tolerance, atol=tolerance, equal_nan=True):
         return
     raise ExamplesMixed(
-        "an example's loss must not depend on the others in its batch, found that it does in the criterion or in "
-        f"{type(loss.module).__name__}: no engine can make this model private; replace what mixes the batch "
-        "(batch statistics, contrastive terms)"
+        "an example's loss must not depend on the others in its batch, found that it does in the criterion "
+        f"or in {type(loss.module).__name__}: no engine can make this model private; replace what mixes the "
+        "batch (batch statistics, contrastive terms)"
     )
 
 
@@ -176,7 +182,7 @@ def _require_agreement(plan: GraphPlan, graph: Graph, losses: Tensor, live: Mapp
         for i, g in enumerate(found):
             norms[i, b] = row_sq_norms(g[None, None]).item()
             sums[i] = sums[i] + weights[b] * g
-    tolerance = 1e-8 if losses.dtype == torch.float64 else 1e-3
+    tolerance = 5e-2 if graph.is_coarse() else 1e-8 if losses.dtype == torch.float64 else 1e-3
     for name, norm, total in zip(names, norms, sums, strict=True):
         part = parts.get(name)
         ours = torch.zeros(size).double() if part is None else part.norms().double().square().cpu()

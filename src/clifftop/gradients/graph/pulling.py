@@ -25,15 +25,19 @@ class Reordered(Contribution):
     leaf: Tensor
 
     def norms(self) -> Tensor:
+        """Norms ``(B,)``."""
         return self.inner.norms()
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
+        """Sum of weight times gradient, of the value's shape."""
         return _pull(self.edge, [self.leaf], self.inner.weighted_sum(weights))[0]
 
     def rows(self) -> Tensor:
+        """The gradients, ``(B, *shape)``."""
         return _pull_rows(self.edge, [self.leaf], self.inner.rows())[0]
 
     def without(self, drop: Tensor) -> Reordered:
+        """With zeros for the marked examples."""
         return Reordered(self.inner.without(drop), self.edge, self.leaf)
 
 

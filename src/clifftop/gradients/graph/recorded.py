@@ -21,13 +21,13 @@ from clifftop.gradients.base import (
     Arguments,
     Criterion,
     PerExampleLoss,
+    arguments_of,
     constant_tensors,
     trainable_parameters,
 )
 from clifftop.gradients.graph.engine import GraphEngine, finish
 from clifftop.gradients.graph.forward import forward_pass
-from clifftop.gradients.graph.operations import Poisoned
-from clifftop.gradients.graph.refusals import GraphUnsuited
+from clifftop.gradients.graph.refusals import GraphUnsuited, Poisoned
 from clifftop.gradients.instantiated import no_examples
 from clifftop.gradients.randomness import Draw, draw_uniforms
 
@@ -119,7 +119,7 @@ def record_call(
     if len(inputs[0]):
         found = engine.dropouts(*_for_dropouts(module, inputs, arguments))
         uniforms = [u[0] for u in draw_uniforms(found, len(inputs[0]), draws)]
-    args, kwargs = (tuple(inputs), {}) if arguments is None else arguments(inputs)
+    args, kwargs = arguments_of(arguments, inputs)
     with forward_pass(module, found, uniforms):
         output = module(*args, **kwargs)
     return RecordedCall(

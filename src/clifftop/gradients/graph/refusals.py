@@ -9,3 +9,7 @@ class GraphUnsuited(UnsupportedModule):
 
 class ExamplesMixed(UnsupportedModule):
     """Examples influence each other: no engine helps."""
+
+
+class Poisoned(ArithmeticError):
+    """One example's NaN may have reached others: this batch needs an engine that keeps examples apart."""

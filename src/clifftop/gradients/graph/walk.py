@@ -1,4 +1,4 @@
-"""The autograd graph as a list: every operation behind some outputs, in an order that only its form decides."""
+"""The autograd graph as a list of the operations behind some outputs, in an order that its form decides."""
 
 from __future__ import annotations
 
@@ -37,6 +37,11 @@ class Graph:
             None if child is None else (self.place[child], output)
             for child, output in self.nodes[number].next_functions
         ]
+
+    def is_coarse(self) -> bool:
+        """Whether anything is computed in half precision."""
+        dtypes = {m.dtype for node in self.nodes for m in node._input_metadata}  # noqa: SLF001
+        return not dtypes.isdisjoint({torch.bfloat16, torch.float16})
 
     def shapes(self, number: int) -> list[tuple[int, ...]]:
         """Shapes of a node's outputs."""

@@ -152,9 +152,8 @@ def _reads(call: LeafCall) -> tuple[Tensor, Tensor]:
     else:
         indices = indices.flatten(2) if indices.dim() > 2 else indices.unsqueeze(2)
         g = g.reshape(*indices.shape, g.shape[-1])
-    if table.padding_idx is not None:
-        g = without_row(indices, g, table.padding_idx)
-    return indices, g
+    padding = table.padding_idx
+    return indices, without_row(indices, g, padding) if isinstance(padding, int) else g
 
 
 def _bag_weights(table: nn.EmbeddingBag, indices: Tensor, rest: tuple[Tensor, ...], like: Tensor) -> Tensor:

@@ -107,9 +107,7 @@ def _ghost_sq_norms(x: Tensor, g: Tensor, shape: Shape) -> Tensor:
     return ((a.mT @ a) * (b.mT @ b)).sum((1, 2, 3)).clamp_min(0)
 
 
-def _in_chunks(
-    work: Callable[[Tensor, Tensor, Shape], Tensor], x: Tensor, g: Tensor, shape: Shape
-) -> Tensor:
+def _in_chunks(work: Callable[[Tensor, Tensor, Shape], Tensor], x: Tensor, g: Tensor, shape: Shape) -> Tensor:
     """``work`` on ``(N, ...)`` rows, so many at a time as memory is for."""
     patches = g[0, 0].numel() * math.prod(shape.weight[1:]) * shape.groups
     limit = _ENTRIES_ON_CPU if x.device.type == "cpu" else _ENTRIES_ELSEWHERE

@@ -1,0 +1,70 @@
+"""Products of matrices by the quicker of two libraries, chosen by shape alone.
+
+PyTorch hands products of float32 matrices on a processor to the BLAS that it was built with, and its own
+convolutions to oneDNN. On processors that the BLAS was not written for, oneDNN is more than twice as
+quick (measured: 205 against 88 GFLOP/s on one core), and costs some microseconds more to call. What is
+chosen depends on nothing but shapes, dtype, device and PyTorch's own settings, so a step repeats bit
+for bit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Below this many operations oneDNN's longer call costs more than it saves.
+_WORTH_A_CALL = 4_000_000
+
+
+def contract(left: Tensor, right: Tensor) -> Tensor:
+    """``left.T @ right``: ``(l, r)`` from ``(n, l)`` and ``(n, r)``.
+
+    >>> contract(torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]))
+    tensor([[13., 16.]])
+    """
+    if not _onednn_suits(left, right, left.numel() * right.shape[1]):
+        return left.T @ right
+    # oneDNN is up to twice as quick with the smaller side first.
+    if left.shape[1] <= right.shape[1]:
+        return _onednn(left.T, right.T)
+    return _onednn(right.T, left.T).T
+
+
+def grams(a: Tensor) -> Tensor:
+    """``a @ a.mT`` for each of a stack: ``(..., T, T)`` from ``(..., T, d)``."""
+    positions = a.shape[-2]
+    if a.dim() < 3 or not _onednn_suits(a, a, positions * positions * a.shape[-1]):
+        return a @ a.mT
+    each = [_onednn(x, x) for x in a.flatten(0, -3)]
+    return torch.stack(each).view(*a.shape[:-1], positions)
+
+
+def outers(a: Tensor, g: Tensor) -> Tensor:
+    """``a.mT @ g`` for each of a stack: ``(..., d, p)`` from ``(..., T, d)`` and ``(..., T, p)``."""
+    if a.dim() < 3 or not _onednn_suits(a, g, a.shape[-2] * a.shape[-1] * g.shape[-1]):
+        return a.mT @ g
+    each = [contract(x, y) for x, y in zip(a.flatten(0, -3), g.flatten(0, -3), strict=True)]
+    return torch.stack(each).view(*a.shape[:-2], a.shape[-1], g.shape[-1])
+
+
+def is_quick(a: Tensor, multiplications: int) -> bool:
+    """Whether a product of so many multiplications goes to oneDNN."""
+    return _onednn_suits(a, a, multiplications)
+
+
+def _onednn_suits(a: Tensor, b: Tensor, multiplications: int) -> bool:
+    return (
+        2 * multiplications >= _WORTH_A_CALL
+        and a.device.type == b.device.type == "cpu"
+        and a.dtype == b.dtype == torch.float32
+        and torch.backends.mkldnn.enabled
+        and _HAS_ONEDNN
+    )
+
+
+def _onednn(a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b.T``."""
+    return torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")  # noqa: SLF001  no public name
+
+
+_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
