@@ -92,7 +92,9 @@ class StepFunction:
         rows = {name: p[None] for name, p in params.items()}
         groups = self.plan.clipping.groups(rows)
         with torch.no_grad(), _AllFinite():
-            grads = finish(known.plan, losses, live, mask, rows, groups, assume_finite=True)
+            grads = finish(
+                known.plan, losses, live, mask, rows, groups, choices=known.choices, assume_finite=True
+            )
             scaled = grads if self.scale is None else _Scaled(grads, self.scale)
             clipped, weights, next_state = self.plan.clipping(scaled, mask, state)
             removed: Params = {}

@@ -91,7 +91,7 @@ def without_padding(batch: Batch) -> Batch | None:
 
     Engines that evaluate every row must not meet whatever a loader left in the padding.
     """
-    if bool(batch.mask.all()):
+    if batch.mask.numel() and bool(batch.mask.all()):
         return batch
     real = batch.mask.nonzero()
     if len(real) == 0:

@@ -236,7 +236,12 @@ def _layout(
 
 
 def _runs_first(x: Tensor, run_axis: int | None, example_axis: int | None, num_runs: int) -> Tensor:
-    """Runs on axis 0 and, where there are examples, examples on axis 1."""
+    """Runs on axis 0 and, where there are examples, examples on axis 1; float32 at least.
+
+    Norms and sums must see the same numbers: a sum that is rounded to half precision could pass its bound.
+    """
+    if x.dtype in (torch.bfloat16, torch.float16):
+        x = x.float()
     if run_axis is None:
         x = x.unsqueeze(0).expand(num_runs, *x.shape)
     elif run_axis:

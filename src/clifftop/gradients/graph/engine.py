@@ -21,6 +21,7 @@ from clifftop.gradients.base import (
     with_own_buffers,
 )
 from clifftop.gradients.graph.bookkeeping import contributions
+from clifftop.gradients.graph.choices import Choices, Predicted
 from clifftop.gradients.graph.forward import losses_of
 from clifftop.gradients.graph.grads import GraphGrads
 from clifftop.gradients.graph.plan import GraphPlan
@@ -38,11 +39,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What was found out about a model: its dropouts, and its graph's plan or the engine to use instead."""
+    """What was found out about a model: its dropouts, its graph's plan or the engine to use instead, ways to norms."""
 
     draws: tuple[Draw, ...]
     plan: GraphPlan | None
     instead: GradientEngine | None
+    choices: Choices
 
 
 @final
@@ -60,9 +62,14 @@ class GraphEngine:
     autograd's. A model that the graph does not suit goes to `TapeEngine` or `VmapEngine`, which are
     exact too. Several runs are done one after another. Buffers that the model writes are thrown away.
 
+    Attributes:
+        choices: picks the way to each layer's norms, and what memory may be kept for it.
+
     Raises:
         UnsupportedModule: examples influence each other, or random draws have no named stream.
     """
+
+    choices: Choices = field(default_factory=Predicted)
 
     _known: WeakKeyDictionary[nn.Module, dict[object, Known]] = field(
         default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
@@ -94,7 +101,7 @@ class GraphEngine:
             return known.instead(loss, params, batch, groups, draws)
         try:
             runs = single_runs(loss, params, filled, uniforms)
-            return join_runs([_one_run(known.plan, known.draws, run, groups) for run in runs])
+            return join_runs([_one_run(known, known.plan, run, groups) for run in runs])
         except (GraphUnsuited, Poisoned) as reason:
             _log.info("%s: another engine takes over for this batch", reason)
             return _Others()(loss, params, batch, groups, draws)
@@ -117,11 +124,11 @@ class GraphEngine:
         key = model_signature(loss, params, batch)
         if key not in kept:
             refuse_unprotectable(loss.module)
-            kept[key] = _study(loss, params, batch)
+            kept[key] = _study(loss, params, batch, self.choices)
         return kept[key]
 
 
-def _one_run(plan: GraphPlan, draws: Sequence[Draw], run: Run, groups: GroupMap) -> PerExampleGrads:
+def _one_run(known: Known, plan: GraphPlan, run: Run, groups: GroupMap) -> PerExampleGrads:
     live = {name: p[0].detach().requires_grad_() for name, p in run.params.items()}
     losses = losses_of(
         run.loss,
@@ -129,10 +136,10 @@ def _one_run(plan: GraphPlan, draws: Sequence[Draw], run: Run, groups: GroupMap)
         first_run(with_own_buffers(run.loss)),
         [x[0] for x in run.batch.inputs],
         [y[0] for y in run.batch.targets],
-        draws,
+        known.draws,
         [u[0] for u in run.uniforms],
     )
-    return finish(plan, losses, live, run.batch.mask, run.params, groups)
+    return finish(plan, losses, live, run.batch.mask, run.params, groups, choices=known.choices)
 
 
 def finish(
@@ -143,6 +150,7 @@ def finish(
     params: Params,
     groups: GroupMap,
     *,
+    choices: Choices,
     assume_finite: bool = False,
 ) -> GraphGrads:
     """Per-example gradients from losses ``(B,)`` that a forward pass of ``live`` has just given."""
@@ -152,19 +160,22 @@ def finish(
             "the model must do the same at every step, found that its operations depend on the data"
         )
     parts = contributions(plan, graph, [losses], [torch.ones_like(losses)], live, len(losses))
-    grads = GraphGrads(losses.detach()[None], mask, parts, params, groups, assume_finite=assume_finite)
+    grads = GraphGrads(
+        losses.detach()[None], mask, parts, params, groups, choices=choices, assume_finite=assume_finite
+    )
     if plan.has_masks and not assume_finite and not bool(grads.all_finite()):
         raise Poisoned("a gradient is not finite")
     return grads
 
 
-def _study(loss: PerExampleLoss, params: Params, batch: Batch) -> Known:
+def _study(loss: PerExampleLoss, params: Params, batch: Batch, choices: Choices) -> Known:
     draws = find_draws(loss, params, batch)
     try:
-        return Known(draws=draws, plan=study_graph(loss, params, batch, draws), instead=None)
+        plan = study_graph(loss, params, batch, draws)
+        return Known(draws=draws, plan=plan, instead=None, choices=choices)
     except GraphUnsuited as reason:
         _log.info("%s: another engine takes over", reason)
-    return Known(draws=draws, plan=None, instead=_Others())
+    return Known(draws=draws, plan=None, instead=_Others(), choices=choices)
 
 
 @final

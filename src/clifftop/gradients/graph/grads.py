@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import final
 
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from clifftop.flow import GroupMap, Params
 from clifftop.gradients.base import num_groups
-from clifftop.gradients.graph.contributions import Contribution
+from clifftop.gradients.graph.choices import Choices
+from clifftop.gradients.graph.contributions import Choosable, Contribution
 
 
 @final
@@ -32,12 +33,14 @@ class GraphGrads:
         params: Params,
         groups: GroupMap,
         *,
+        choices: Choices,
         assume_finite: bool = False,
     ) -> None:
         self.assume_finite = assume_finite
+        self._choices = choices
         self.losses = torch.where(mask, losses, 0)
         self._mask = mask
-        self._parts = parts
+        self._parts = dict(parts)
         self._params = params
         self._groups = groups
 
@@ -77,10 +80,23 @@ class GraphGrads:
     def _all_sq_norms(self) -> Tensor:
         """Squared norms of every row, padding included: finite only where every operand is."""
         by_group: list[list[Tensor]] = [[] for _ in range(num_groups(self._groups))]
-        for name, part in self._parts.items():
-            by_group[self._groups[name]].append(part.norms())
+        for name, norms in self._settled():
+            by_group[self._groups[name]].append(norms)
         # A norm of norms neither overflows nor loses small parts, and is one operation.
         dtype = torch.promote_types(self.losses.dtype, torch.float32)
         zero = self.losses.new_zeros(self.losses.shape[1], dtype=dtype)
         norms = [torch.linalg.vector_norm(torch.stack(own), dim=0) if own else zero for own in by_group]
         return torch.stack(norms, -1).to(dtype).square()[None]
+
+    def _settled(self) -> Iterator[tuple[str, Tensor]]:
+        """Each part's norms; the part itself takes the form that its sum is computed from."""
+        picked = self._choices(
+            {n: part for n, part in self._parts.items() if isinstance(part, Choosable) and part.has_options}
+        )
+        for name in list(self._parts):
+            if name in picked:
+                # Operands that rows have replaced are freed here, layer by layer.
+                norms, self._parts[name] = picked.pop(name).settle()
+            else:
+                norms = self._parts[name].norms()
+            yield name, norms

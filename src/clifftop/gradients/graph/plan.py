@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from clifftop.gradients.graph.layout import Layout, find_layout, fits
-from clifftop.gradients.graph.operations import Rule, by_masks, rule_for
+from clifftop.gradients.graph.operations import Rule, Use, by_masks, rule_for
 from clifftop.gradients.graph.refusals import GraphUnsuited
 from clifftop.gradients.graph.walk import Graph
 
@@ -166,9 +166,21 @@ def make_plan(
             continue
         values = {i: _value(graph, inputs, place) for i, place in own.items()}
         kind = type(graph.nodes[n]).__name__
-        rule = rule_for(kind, tuple(values), layouts[0])
+        rule = _readable(rule_for(kind, tuple(values), layouts[0]), graph, n, layouts, values)
         plans.append(UsePlan(number=n, layouts=layouts, values=values, rule=rule))
     return GraphPlan(kinds=graph.kinds(), uses=tuple(plans))
+
+
+def _readable(
+    rule: Rule, graph: Graph, number: int, layouts: tuple[Layout | None, ...], values: Mapping[int, Value]
+) -> Rule:
+    """The rule, if the node has saved what it reads; names of saved tensors are not promised by PyTorch."""
+    shapes = {i: value.shape for i, value in values.items()}
+    try:
+        rule(Use(node=graph.nodes[number], size=3, layouts=layouts, values=shapes))
+    except AttributeError:
+        return by_masks
+    return rule
 
 
 def require_layouts(

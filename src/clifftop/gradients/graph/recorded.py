@@ -96,7 +96,7 @@ class RecordedCall:
             if known.plan is not None:
                 with torch.enable_grad():
                     losses = inner_products(self.output, *(g.detach() for g in output_grads))
-                return finish(known.plan, losses, live, mask, params, groups)
+                return finish(known.plan, losses, live, mask, params, groups, choices=known.choices)
         except (GraphUnsuited, Poisoned):
             pass
         return self.engine(loss, params, batch, groups, self.draws)

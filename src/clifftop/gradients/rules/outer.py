@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from clifftop.gradients.instantiated import row_sq_norms
+from clifftop.gradients.rules import products
 
 
 def ghost_is_cheaper(positions: int, d: int, p: int) -> bool:
@@ -27,14 +28,26 @@ def single_sq_norms(a: Tensor, g: Tensor) -> Tensor:
 
 def ghost_sq_norms(a: Tensor, g: Tensor) -> Tensor:
     """Squared norms ``(...)`` without a gradient in memory, added up in float64."""
-    return ((a @ a.mT) * (g @ g.mT)).sum((-1, -2), dtype=torch.float64).clamp_min(0)
+    return long_sums((products.grams(a) * products.grams(g)).flatten(-2)).clamp_min(0)
+
+
+def long_sums(x: Tensor) -> Tensor:
+    """Sums over the last axis in float64, of short sums in the tensor's own precision."""
+    whole = x.shape[-1] - x.shape[-1] % _BLOCK
+    if whole == 0:
+        return x.sum(-1, dtype=torch.float64)
+    total = x[..., :whole].unflatten(-1, (-1, _BLOCK)).sum(-1).sum(-1, dtype=torch.float64)
+    return total if whole == x.shape[-1] else total + x[..., whole:].sum(-1, dtype=torch.float64)
+
+
+_BLOCK = 256
 
 
 def outer(a: Tensor, g: Tensor) -> Tensor:
     """Gradients ``(..., d, p)``."""
-    return a.mT @ g
+    return products.outers(a, g)
 
 
 def contract(a: Tensor, g: Tensor) -> Tensor:
     """Sum over the first axis and over positions: ``(d, p)`` from ``(B, T, d)`` and ``(B, T, p)``."""
-    return a.flatten(0, 1).mT @ g.flatten(0, 1)
+    return products.contract(a.flatten(0, 1), g.flatten(0, 1))
