@@ -99,11 +99,11 @@ def test_ghost_norms_where_positions_are_few(name: str, monkeypatch: pytest.Monk
     """The table's ghosts form no gradient, the others no product of patches: both ways are tested."""
     call, _ = case_of(name)
     used: list[str] = []
-    for way in ("_ghost_sq_norms", "_instantiated_sq_norms"):
+    for way in ("ghost_sq_norms", "_instantiated_sq_norms"):
         real = getattr(patches, way)
         monkeypatch.setattr(patches, way, lambda *a, real=real, way=way: used.append(way) or real(*a))
     ConvolutionRule().sq_norms(call)
-    assert used == ["_ghost_sq_norms" if name in GHOSTS else "_instantiated_sq_norms"]
+    assert used == ["ghost_sq_norms" if name in GHOSTS else "_instantiated_sq_norms"]
 
 
 @pytest.mark.parametrize("name", ["plain", "few positions", "transposed 2d"])

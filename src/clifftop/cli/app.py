@@ -8,6 +8,7 @@ from clifftop import __version__
 from clifftop.cli.calibrate import calibrate
 from clifftop.cli.curve import curve
 from clifftop.cli.epsilon import epsilon
+from clifftop.cli.migrate import migrate
 from clifftop.cli.report import report
 from clifftop.cli.statement import statement
 from clifftop.cli.study import study
@@ -20,5 +21,5 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-for _command in (study, epsilon, calibrate, curve, statement, validate, report):
+for _command in (study, epsilon, calibrate, curve, statement, validate, report, migrate):
     app.command(_command)
