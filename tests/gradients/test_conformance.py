@@ -10,6 +10,7 @@ import torch
 
 from clifftop.flow import PerExampleGrads
 from clifftop.gradients.base import GradientEngine, UnsupportedModule
+from clifftop.gradients.graph import GraphEngine
 from clifftop.gradients.instantiated import InstantiatedGrads
 from clifftop.gradients.loop import LoopEngine
 from clifftop.gradients.tape import TapeEngine
@@ -23,6 +24,7 @@ ENGINES: dict[str, Callable[[], GradientEngine]] = {
     "vmap": VmapEngine,
     "vmap in chunks": lambda: VmapEngine(chunk_size=2),
     "tape": TapeEngine,
+    "graph": GraphEngine,
 }
 
 # How many rows a layer sees depends on the data: the tape refuses, and so does torch.func.
@@ -53,6 +55,9 @@ COLUMNS: dict[tuple[str, int], set[str]] = {
     ("vmap", 3): VMAP_CANNOT,
     ("tape", 1): TAPE_CANNOT_ALONE,
     ("tape", 3): TAPE_CANNOT_ALONE | TAPE_CANNOT_MAP_OVER_RUNS,
+    # Where its own plan does not fit, another engine takes over.
+    ("graph", 1): SELECTED,
+    ("graph", 2): SELECTED,
 }
 
 
@@ -83,8 +88,9 @@ def test_refused_by_all(engine: str, problem: Problem):
 
 @named(BATCH_DEPENDENT)
 def test_mixed_batches_are_noticed_where_batches_are_evaluated(problem: Problem):
-    """The tape evaluates whole batches and must refuse; the loop sees one example and cannot."""
+    """Tape and graph evaluate whole batches and must refuse; the loop sees one example and cannot."""
     check_refuses(TapeEngine(), problem)
+    check_refuses(GraphEngine(), problem)
     with pytest.raises(AssertionError, match="must refuse"):
         check_refuses(LoopEngine(), problem)
 

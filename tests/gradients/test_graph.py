@@ -17,8 +17,8 @@ from clifftop.gradients.graph import operations, record_call
 from clifftop.gradients.graph.layout import Layout, find_layout
 from clifftop.gradients.graph.operations import by_masks
 from clifftop.gradients.graph.plan import GraphPlan
-from clifftop.testing.gradients import Outcome, SeededDraws, check_engine, check_refuses, make_case
-from clifftop.testing.problems import BATCH_DEPENDENT, PROBLEMS
+from clifftop.testing.gradients import Outcome, SeededDraws, check_engine, make_case
+from clifftop.testing.problems import PROBLEMS
 
 BY_NAME = {p.name: p for p in PROBLEMS}
 
@@ -112,11 +112,6 @@ def test_a_wrong_rule_is_noticed_before_it_is_used(monkeypatch: pytest.MonkeyPat
     with caplog.at_level(logging.INFO, "clifftop.gradients.graph.engine"):
         assert check_engine(GraphEngine(), BY_NAME["mlp"], num_runs=1) is Outcome.EQUAL
     assert "must equal autograd's" in caplog.text
-
-
-@pytest.mark.parametrize("problem", BATCH_DEPENDENT, ids=lambda p: p.name)
-def test_mixed_batches_are_refused(problem):
-    check_refuses(GraphEngine(), problem, num_runs=1)
 
 
 def test_layouts_are_told_apart_by_the_examples_weights():

@@ -43,18 +43,23 @@ def forward_pass(module: nn.Module, draws: Sequence[Draw], uniforms: Sequence[Te
 def _recurrence_in_operations(module: nn.Module) -> Iterator[None]:
     """Let recurrent layers run as single operations, which the graph shows, and not as one fused kernel."""
     layers = [layer for layer in module.modules() if isinstance(layer, nn.RNNBase)]
-    if not layers or not torch.backends.mkldnn.enabled:
+    if not layers:
         yield
         return
+    was: list[tuple[bool, bool]] = []
 
     def off(*_: Any) -> None:
+        was.append((bool(torch.backends.mkldnn.enabled), bool(torch.backends.cudnn.enabled)))
         torch.backends.mkldnn.set_flags(_enabled=False)
+        torch.backends.cudnn.set_flags(_enabled=False)
 
-    def on(*_: Any) -> None:
-        torch.backends.mkldnn.set_flags(_enabled=True)
+    def back(*_: Any) -> None:
+        mkldnn, cudnn = was.pop()
+        torch.backends.mkldnn.set_flags(_enabled=mkldnn)
+        torch.backends.cudnn.set_flags(_enabled=cudnn)
 
     handles = [layer.register_forward_pre_hook(off) for layer in layers]
-    handles += [layer.register_forward_hook(on, always_call=True) for layer in layers]
+    handles += [layer.register_forward_hook(back, always_call=True) for layer in layers]
     try:
         yield
     finally:
