@@ -9,8 +9,10 @@ forward pass is refused by name.
 from __future__ import annotations
 
 import inspect
+import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from traceback import walk_stack
 from types import FunctionType
@@ -20,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import CheckpointFunction
 
 from clifftop.flow import Batch, DrawStream, Params
 from clifftop.gradients.base import PerExampleLoss, UnsupportedModule, innermost_layer
@@ -113,7 +116,10 @@ class _DropoutMode(TorchFunctionMode):
 
 @final
 class _FindDraws(_DropoutMode):
-    """Records every dropout of a forward pass, without dropping anything; refuses other randomness."""
+    """Records every dropout of a forward pass, without dropping anything.
+
+    Refuses other randomness, and checkpoints that no engine can differentiate.
+    """
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         super().__init__()
@@ -133,6 +139,9 @@ class _FindDraws(_DropoutMode):
         return tensor
 
     def _other(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        # A reentrant checkpoint runs its layers without a graph.
+        if not torch.is_grad_enabled():
+            self._refuse_reentrant()
         before = generator_states(self._device)
         result = func(*args, **kwargs)
         moved = any(
@@ -145,6 +154,13 @@ class _FindDraws(_DropoutMode):
                 "torch.nn.Dropout, or draw outside the model and pass the numbers as an input"
             )
         return result
+
+    def _refuse_reentrant(self) -> None:
+        if any(frame.f_code is CheckpointFunction.forward.__code__ for frame, _ in walk_stack(None)):
+            raise UnsupportedModule(
+                "a checkpoint must be in the graph, found torch.utils.checkpoint with use_reentrant=True in "
+                f"{self._here()}: no engine can see its parameters; pass use_reentrant=False"
+            )
 
     def _here(self) -> str:
         return innermost_layer(self._module, (frame for frame, _ in walk_stack(None)))
@@ -179,7 +195,8 @@ def find_draws(loss: PerExampleLoss, params: Params, batch: Batch) -> tuple[Draw
 
     Raises:
         UnsupportedModule: the forward pass draws random numbers other than by dropout, or a
-            dropout does not keep the examples on one axis, or lies inside a checkpoint.
+            dropout does not keep the examples on one axis, or lies inside a checkpoint, or a
+            checkpoint is a reentrant one.
     """
     two = _observe(loss, params, batch, 2)
     if not two:
@@ -239,11 +256,19 @@ def _observe(loss: PerExampleLoss, params: Params, batch: Batch, size: int) -> l
     devices = [device] if device.type == "cuda" else []
     found = _FindDraws(loss.module, device)
     # Nothing here requires a gradient, but a checkpoint shows only where one could be taken.
-    with torch.random.fork_rng(devices=devices), torch.enable_grad(), found:
+    with torch.random.fork_rng(devices=devices), torch.enable_grad(), quiet_checkpoints(), found:
         loss(values, constants, inputs, targets)
     buffers = {name for name, _ in loss.module.named_buffers()}
     _refuse_written({n: x for n, x in (constants | values).items() if n not in buffers})
     return found.seen
+
+
+@contextmanager
+def quiet_checkpoints() -> Iterator[None]:
+    """Without the warning that a reentrant checkpoint gives where nothing requires a gradient."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "None of the inputs have requires_grad=True", UserWarning)
+        yield
 
 
 def writes(x: Tensor) -> int:
@@ -312,6 +337,7 @@ __all__ = [
     "first_examples",
     "first_run",
     "generator_states",
+    "quiet_checkpoints",
     "saved_tensor_hooks",
     "writes",
 ]

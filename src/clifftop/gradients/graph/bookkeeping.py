@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from clifftop.gradients.graph.contributions import Contribution
 from clifftop.gradients.graph.layout import Layout
-from clifftop.gradients.graph.operations import Use
-from clifftop.gradients.graph.plan import GraphPlan, Place
+from clifftop.gradients.graph.operations import Finish, Use
+from clifftop.gradients.graph.plan import GraphPlan, Place, UsePlan
 from clifftop.gradients.graph.pulling import by_parameter
 from clifftop.gradients.graph.refusals import GraphUnsuited
 from clifftop.gradients.graph.walk import Graph, gradients
@@ -36,32 +38,52 @@ def contributions(
         size: B.
         keep_graph: whether the caller goes on using the graph.
     """
-    finishes = []
+    finishes: dict[int, Finish] = {}
+    done: dict[int, dict[int, Contribution]] = {}
+    hooks: list[RemovableHandle] = []
     for use in plan.uses:
         # As they are now: a table that is handed over in part has other rows at each step.
         places = {i: value.place for i, value in use.values.items()}
         shapes = {i: graph.shapes(n)[k] for i, (n, k) in places.items()}
+        node = graph.nodes[use.number]
         # Read now: the backward pass frees what nodes have saved.
-        finishes.append(
-            use.rule(Use(node=graph.nodes[use.number], size=size, layouts=use.layouts, values=shapes))
-        )
-    wanted = [(use.number, k) for use in plan.uses for k, layout in enumerate(use.layouts) if layout]
-    found = dict(
-        zip(
-            wanted,
-            gradients(outputs, output_grads, graph, wanted, keep=keep_graph or plan.needs_graph),
-            strict=True,
-        )
-    )
+        finish = use.rule(Use(node=node, size=size, layouts=use.layouts, values=shapes))
+        if use.early:
+            hooks.append(node.register_prehook(_running(use, finish, size, done)))
+        else:
+            finishes[use.number] = finish
+    late = [use for use in plan.uses if not use.early]
+    wanted = [(use.number, k) for use in late for k, layout in enumerate(use.layouts) if layout]
+    try:
+        grads = gradients(outputs, output_grads, graph, wanted, keep=keep_graph or plan.needs_graph)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found = dict(zip(wanted, grads, strict=True))
+    for use in late:
+        own = tuple(found.get((use.number, k)) for k in range(len(use.layouts)))
+        _running(use, finishes[use.number], size, done)(own)
     parts: dict[Place, list[Contribution]] = {}
-    for use, finish in zip(plan.uses, finishes, strict=True):
-        grads = [found.get((use.number, k)) for k in range(len(use.layouts))]
-        if all(g is None for g in grads):
-            continue
-        _require_shapes(use.layouts, grads, size)
-        for i, part in finish(grads).items():
+    for use in plan.uses:
+        for i, part in done.get(use.number, {}).items():
             parts.setdefault(use.values[i].place, []).append(part)
     return by_parameter(plan, graph, params, parts)
+
+
+def _running(
+    use: UsePlan, finish: Finish, size: int, done: dict[int, dict[int, Contribution]]
+) -> Callable[[tuple[Tensor | None, ...]], None]:
+    """Runs the use's rule when its gradients come, and then lets go of what it read."""
+    once = [finish]
+
+    def run(grads: tuple[Tensor | None, ...]) -> None:
+        finish = once.pop()
+        if any(g is not None for g in grads):
+            _require_shapes(use.layouts, grads, size)
+            with torch.no_grad():
+                done[use.number] = finish(grads)
+
+    return run
 
 
 def _require_shapes(layouts: Sequence[Layout | None], grads: Sequence[Tensor | None], size: int) -> None:

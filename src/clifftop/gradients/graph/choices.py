@@ -11,7 +11,7 @@ from typing import final
 import torch
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 
-from clifftop.gradients.graph.contributions import Choosable
+from clifftop.gradients.graph.base import Choosable
 from clifftop.gradients.graph.options import Option
 
 _ALWAYS_ALLOWED = 2**23

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import final
 from weakref import WeakKeyDictionary
@@ -24,6 +24,7 @@ from clifftop.gradients.graph.bookkeeping import contributions
 from clifftop.gradients.graph.choices import Choices, Predicted
 from clifftop.gradients.graph.forward import losses_of
 from clifftop.gradients.graph.grads import GraphGrads
+from clifftop.gradients.graph.heap import return_free_memory
 from clifftop.gradients.graph.plan import GraphPlan
 from clifftop.gradients.graph.probing import study_graph
 from clifftop.gradients.graph.refusals import GraphUnsuited, Poisoned
@@ -39,7 +40,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What was found out about a model: its dropouts, its graph's plan or the engine to use instead, ways to norms."""
+    """What was found out about a model: its dropouts, and its graph's plan or the engine to use instead.
+
+    With the plan comes what picks the way to each layer's norms.
+    """
 
     draws: tuple[Draw, ...]
     plan: GraphPlan | None
@@ -172,6 +176,7 @@ def _study(loss: PerExampleLoss, params: Params, batch: Batch, choices: Choices)
     draws = find_draws(loss, params, batch)
     try:
         plan = study_graph(loss, params, batch, draws)
+        return_free_memory()
         return Known(draws=draws, plan=plan, instead=None, choices=choices)
     except GraphUnsuited as reason:
         _log.info("%s: another engine takes over", reason)

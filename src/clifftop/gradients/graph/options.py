@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from clifftop.gradients.graph.contributions import Contribution
+    from clifftop.gradients.graph.base import Contribution
 
 # What one core of a processor did in our measurements (float32): only ratios matter for a choice.
 _CONVOLUTIONS = 180e9  # operations a second of oneDNN's weight gradient

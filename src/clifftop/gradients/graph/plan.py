@@ -8,12 +8,12 @@ second kind is a *use*.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from clifftop.gradients.graph.layout import Layout, find_layout, fits
-from clifftop.gradients.graph.operations import Rule, Use, by_masks, rule_for
+from clifftop.gradients.graph.operations import REDUCING, Rule, Use, by_masks, rule_for
 from clifftop.gradients.graph.refusals import GraphUnsuited
 from clifftop.gradients.graph.walk import Graph
 
@@ -43,12 +43,17 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True)
 class UsePlan:
-    """One use: the node, the layout of each of its outputs, which input is which value, and the rule."""
+    """One use: the node, the layout of each of its outputs, which input is which value, and the rule.
+
+    With ``early`` its rule runs within the backward pass, when the node's turn comes, and what it is made
+    from need not be held until the end.
+    """
 
     number: int
     layouts: tuple[Layout | None, ...]
     values: Mapping[int, Value]
     rule: Rule
+    early: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +173,22 @@ def make_plan(
         kind = type(graph.nodes[n]).__name__
         rule = _readable(rule_for(kind, tuple(values), layouts[0]), graph, n, layouts, values)
         plans.append(UsePlan(number=n, layouts=layouts, values=values, rule=rule))
-    return GraphPlan(kinds=graph.kinds(), uses=tuple(plans))
+    return GraphPlan(kinds=graph.kinds(), uses=_early_where_run(plans, inputs))
+
+
+def _early_where_run(
+    plans: Sequence[UsePlan], inputs: Sequence[Sequence[Place | None]]
+) -> tuple[UsePlan, ...]:
+    """The uses, those early whose rule only adds up and whose node runs: a later use's gradient needs it."""
+    needed = {use.number for use in plans if use.rule not in REDUCING}
+    leads = [False] * len(inputs)
+    changed = True
+    while changed:
+        changed = False
+        for n in reversed(range(len(inputs))):
+            if not leads[n] and any(s is not None and (s[0] in needed or leads[s[0]]) for s in inputs[n]):
+                leads[n] = changed = True
+    return tuple(replace(use, early=use.rule in REDUCING and leads[use.number]) for use in plans)
 
 
 def _readable(

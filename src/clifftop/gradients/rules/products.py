@@ -10,7 +10,7 @@ for bit.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 # Below this many operations oneDNN's longer call costs more than it saves.
 _WORTH_A_CALL = 4_000_000
@@ -57,7 +57,7 @@ def _onednn_suits(a: Tensor, b: Tensor, multiplications: int) -> bool:
         2 * multiplications >= _WORTH_A_CALL
         and a.device.type == b.device.type == "cpu"
         and a.dtype == b.dtype == torch.float32
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
         and _HAS_ONEDNN
     )
 
@@ -68,3 +68,15 @@ def _onednn(a: Tensor, b: Tensor) -> Tensor:
 
 
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def with_plain_products(graph: fx.GraphModule) -> None:
+    """Turn oneDNN's products in a traced graph into ordinary ones: PyTorch's compiler knows only these."""
+    for node in list(graph.graph.nodes):
+        if _HAS_ONEDNN and node.target is torch.ops.mkldnn._linear_pointwise.default:  # noqa: SLF001
+            with graph.graph.inserting_before(node):
+                right = graph.graph.call_function(torch.ops.aten.t.default, (node.args[1],))
+                plain = graph.graph.call_function(torch.ops.aten.mm.default, (node.args[0], right))
+            node.replace_all_uses_with(plain)
+            graph.graph.erase_node(node)
+    graph.recompile()

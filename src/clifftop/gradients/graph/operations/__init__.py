@@ -60,4 +60,16 @@ _RULES: tuple[tuple[str, frozenset[int], Rule, Callable[[Layout], bool]], ...] =
     ("ExpandBackward0", frozenset({0}), elementwise.spread, _anywhere),
 )
 
-__all__ = ["Finish", "Grads", "Rule", "Use", "by_masks", "rule_for"]
+REDUCING: frozenset[Rule] = frozenset(
+    (
+        normalisation.layer_norm,
+        normalisation.group_norm,
+        elementwise.add,
+        elementwise.sub,
+        elementwise.mul,
+        elementwise.spread,
+    )
+)
+"""Rules whose contributions are sums: small next to what they are made from."""
+
+__all__ = ["REDUCING", "Finish", "Grads", "Rule", "Use", "by_masks", "rule_for"]

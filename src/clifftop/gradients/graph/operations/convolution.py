@@ -27,7 +27,7 @@ def convolution(use: Use) -> Finish:
         g = only(grads)
         found: dict[int, Contribution] = {}
         if shape is not None:
-            found[1] = Patches(*(layout.examples_first(t, size) for t in (x, g)), shape)
+            found[1] = Patches(layout.examples_first(x, size), layout.examples_first(g, size), shape)
         if 2 in use.values:
             bias = layout.examples_first(g.flatten(2).sum(2), size)
             found[2] = Rows(bias.sum(1) if layout.merged else bias)

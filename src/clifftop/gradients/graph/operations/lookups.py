@@ -43,6 +43,10 @@ def embedding_bag(use: Use) -> Finish:
     if mode == _MAXIMUM:
         return by_masks(use)
     bags, sizes, padding = node._saved_result1, node._saved_result2, node._saved_padding_idx
+    if len(bags) != len(indices):
+        # PyTorch's quick sum in float32 and narrower does not say which bag an index is in.
+        places = torch.arange(len(indices), device=indices.device, dtype=node._saved_offsets.dtype)
+        bags = torch.searchsorted(node._saved_offsets, places, right=True) - 1
     (rows, _) = use.values[0]
 
     def finish(grads: Grads) -> dict[int, Contribution]:
