@@ -57,7 +57,6 @@ COLUMNS: dict[tuple[str, int], set[str]] = {
     ("tape", 3): TAPE_CANNOT_ALONE | TAPE_CANNOT_MAP_OVER_RUNS,
     # Where its own plan does not fit, another engine takes over.
     ("graph", 1): SELECTED,
-    ("graph", 2): SELECTED,
 }
 
 
@@ -77,6 +76,13 @@ def test_equal_or_refused_as_the_table_says(engine: str, num_runs: int, problem:
 def test_chunks_change_nothing(problem: Problem):
     refused = problem.name in VMAP_CANNOT
     found = check_engine(ENGINES["vmap in chunks"](), problem, num_runs=2)
+    assert found is (Outcome.REFUSED if refused else Outcome.EQUAL)
+
+
+@named(PROBLEMS[::5])
+def test_the_graph_engine_takes_several_runs_one_by_one(problem: Problem):
+    refused = problem.name in SELECTED
+    found = check_engine(GraphEngine(), problem, num_runs=2)
     assert found is (Outcome.REFUSED if refused else Outcome.EQUAL)
 
 
