@@ -20,8 +20,13 @@ from clifftop.testing.problem import Problem
 from clifftop.testing.problems import PROBLEMS
 from clifftop.testing.real_models import REAL_MODELS
 
-# Operations whose result has a size that values decide, or a part of autograd that tracing cannot enter.
-NOT_CAPTURED = {"p"}
+# What tracing cannot enter, and what the walk of the graph leaves to another engine.
+NOT_CAPTURED = {
+    "embedding by frequency", "dropout in a transformer layer", "einsum as linear", "einsum of three",
+    "einsum mixture", "one-hot product", "scores of looked-up rows", "rows rolled and back",
+    "rows reversed and back",
+    "rows sorted and back", "halves swapped and back", "one by one", "one by one without their axis",
+}  # fmt: skip
 
 
 def plan(*, sigma: float = 1.0, clip: float = 0.7, size: float | None = 5) -> PrivacyPlan:
@@ -66,7 +71,11 @@ def close(a: Tensor, b: Tensor) -> bool:
     return torch.allclose(a, b, rtol=1e-10, atol=1e-12, equal_nan=True)
 
 
-@pytest.mark.parametrize("problem", [*PROBLEMS, *REAL_MODELS], ids=lambda p: p.name)
+# A third of the zoo, and every problem that is not captured: tracing all of it takes minutes.
+SOME = [p for i, p in enumerate((*PROBLEMS, *REAL_MODELS)) if i % 3 == 0 or p.name in NOT_CAPTURED]
+
+
+@pytest.mark.parametrize("problem", SOME, ids=lambda p: p.name)
 def test_captured_equals_ordinary(problem: Problem):
     case, engine = make_case(problem, num_runs=1), GraphEngine()
     summing = CapturedSumming()
@@ -83,3 +92,5 @@ def test_captured_equals_ordinary(problem: Problem):
         assert seen is not None
         assert record is not None
         assert all(close(a, b) for a, b in zip(vars(seen).values(), vars(record).values(), strict=True))
+    graphs = [graph for kept in summing.graphs._kept.values() for _, graph in kept.values()]
+    assert [graph is None for graph in graphs] == [problem.name in NOT_CAPTURED]

@@ -13,12 +13,12 @@ from clifftop.private_gradient import Seen
 
 
 def bucket(size: int) -> int:
-    """The least size >= ``size`` with a graph of its own: steps of about a sixteenth.
+    """The least size >= ``size`` with a graph of its own: steps of a sixteenth to a thirty-second.
 
     >>> [bucket(n) for n in (1, 5, 64, 250, 257, 2000)]
     [2, 5, 64, 256, 272, 2048]
     """
-    step = 1 << max(0, (size - 1).bit_length() - 4)
+    step = 1 << max(0, (size - 1).bit_length() - 5)
     return max(2, -(-size // step) * step)
 
 

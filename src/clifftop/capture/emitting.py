@@ -3,57 +3,137 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from operator import getitem
+from typing import Any, final
 
 import torch
 from torch import Tensor, fx
 
 aten = torch.ops.aten
 
+_CORE: Any = torch._C  # noqa: SLF001  PyTorch's own bindings
+_PLACES = (_CORE._VariableFunctions, _CORE._nn, _CORE._linalg)  # noqa: SLF001  likewise
 
-def emit(graph: fx.GraphModule) -> Callable[..., list[Tensor]]:
+_METHODS = {aten.view.default: Tensor.view, aten.expand.default: Tensor.expand}
+
+_WRITE_INTO = {
+    aten.mm.default, aten.mv.default, aten.bmm.default, aten.addmm.default, aten.sum.dim_IntList,
+    aten.index_add.default,
+}  # fmt: skip
+"""Operations that can write their result where it is wanted."""
+
+
+def emit(graph: fx.GraphModule, *, into: int = 0, quick: bool = True) -> Callable[..., list[Tensor]]:
     """The graph as a function of its arguments.
 
-    Operators are called by PyTorch's own bindings where there is one for the same operation: half the
-    time of the generic call, which for small tensors is most of it.
+    Args:
+        graph: a list of tensors is its output.
+        into: so many of the first outputs are written into tensors given after the arguments; the
+            function gives the others.
+        quick: whether operators are called by PyTorch's own bindings where there is one of the same
+            name: half the time of the generic call, which for small tensors is most of it.
     """
-    scope: dict[str, Any] = {}
-    names: dict[fx.Node, str] = {}
-    last = _last_uses(graph)
-    arguments: list[str] = []
-    lines: list[str] = []
+    return _Writer(graph, into=into, quick=quick).function()
 
-    def constant(value: object) -> str:
-        name = f"k{len(scope)}"
-        scope[name] = value
+
+@final
+class _Writer:
+    """Writes the function, line by line."""
+
+    def __init__(self, graph: fx.GraphModule, *, into: int, quick: bool) -> None:
+        self._graph, self._quick = graph, quick
+        self._scope: dict[str, Any] = {}
+        self._names: dict[fx.Node, str] = {}
+        nodes = list(graph.graph.nodes)
+        found: list[Any] = list(nodes[-1].args[0])
+        self._given = [f"o{i}" for i in range(into)]
+        self._rest = found[into:]
+        self._place: dict[fx.Node, str] = {}
+        self._copied: list[tuple[str, Any]] = []
+        for name, node in zip(self._given, found, strict=False):
+            if found.count(node) > 1:
+                self._copied.append((name, node))
+            else:
+                self._place_for(name, node)
+
+    def function(self) -> Callable[..., list[Tensor]]:
+        """The function."""
+        last = _last_uses(self._graph)
+        arguments: list[str] = []
+        lines: list[str] = []
+        for i, node in enumerate(self._graph.graph.nodes):
+            name = self._names[node] = f"v{i}"
+            if node.op == "placeholder":
+                arguments.append(name)
+            elif node.op == "get_attr":
+                self._names[node] = self._constant(getattr(self._graph, str(node.target)))
+            elif node.op == "output":
+                lines += [f"{given}.copy_({self._text(x)})" for given, x in self._copied]
+                lines.append(f"return {self._text(self._rest)}")
+            else:
+                lines.append(f"{name} = {self._call(node)}")
+            freed = [self._names[n] for n in last.get(node, ()) if n.op != "get_attr"]
+            if freed and node.op != "output":
+                lines.append(f"{' = '.join(freed)} = None")
+        body = "\n".join(f"    {line}" for line in lines)
+        # Our own text, from a checked graph.
+        exec(f"def step({', '.join([*arguments, *self._given])}):\n{body}\n", self._scope)
+        return self._scope["step"]
+
+    def _place_for(self, name: str, node: fx.Node) -> None:
+        """Let ``node`` be written into the tensor ``name`` by what makes it, or copied there."""
+        maker, place = node, name
+        if node.target is aten.view.default and len(node.users) == 1:
+            source = node.args[0]
+            meta = source.meta.get("tensor_meta") if isinstance(source, fx.Node) else None
+            if isinstance(source, fx.Node) and meta is not None:
+                maker, place = source, f"{name}.view({tuple(meta.shape)})"
+        writes = maker.target in _WRITE_INTO and not maker.kwargs and len(maker.users) == 1
+        if writes and maker not in self._place:
+            self._place[maker] = place
+            if maker is not node:
+                self._place[node] = ""
+        else:
+            self._copied.append((name, node))
+
+    def _call(self, node: fx.Node) -> str:
+        if self._place.get(node) == "":
+            return "None"  # a shape of what was written in place
+        if node.target is getitem:
+            return f"{self._text(node.args[0])}[{node.args[1]}]"
+        keywords = [f"{k}={self._text(v)}" for k, v in node.kwargs.items()]
+        binding, place = self._binding(node), self._place.get(node)
+        if place is not None:
+            keywords.append(f"out={place}")
+        return f"{self._constant(binding)}({', '.join([*map(self._text, node.args), *keywords])})"
+
+    def _binding(self, node: fx.Node) -> object:
+        target = node.target
+        if not isinstance(target, torch._ops.OpOverload):  # noqa: SLF001
+            return target
+        if node in self._place:
+            # The operator's packet picks the overload that writes.
+            name = target.overloadpacket.__name__
+            return getattr(torch, name)
+        if not self._quick or target._schema.is_mutable:  # noqa: SLF001
+            return target._op  # noqa: SLF001
+        if target in _METHODS:
+            return _METHODS[target]
+        name = target._schema.name.removeprefix("aten::")  # noqa: SLF001
+        return next((getattr(p, name) for p in _PLACES if hasattr(p, name)), target._op)  # noqa: SLF001
+
+    def _constant(self, value: object) -> str:
+        name = f"k{len(self._scope)}"
+        self._scope[name] = value
         return name
 
-    def text(x: Any) -> str:
+    def _text(self, x: Any) -> str:
         if isinstance(x, fx.Node):
-            return names[x]
+            return self._names[x]
         if isinstance(x, (list, tuple)):
-            inside = ", ".join(map(text, x))
+            inside = ", ".join(map(self._text, x))
             return f"[{inside}]" if isinstance(x, list) else f"({inside},)"
-        return repr(x) if x is None or type(x) in (bool, int, str) else constant(x)
-
-    for i, node in enumerate(graph.graph.nodes):
-        names[node] = f"v{i}"
-        if node.op == "placeholder":
-            arguments.append(names[node])
-        elif node.op == "get_attr":
-            names[node] = constant(getattr(graph, str(node.target)))
-        elif node.op == "output":
-            lines.append(f"return {text(list(node.args[0]))}")
-        else:
-            call = constant(_binding(node))
-            keywords = [f"{k}={text(v)}" for k, v in node.kwargs.items()]
-            lines.append(f"v{i} = {call}({', '.join([*map(text, node.args), *keywords])})")
-        freed = [names[n] for n in last.get(node, ()) if n.op != "get_attr"]
-        if freed and node.op != "output":
-            lines.append(f"{' = '.join(freed)} = None")
-    body = "\n".join(f"    {line}" for line in lines)
-    exec(f"def step({', '.join(arguments)}):\n{body}\n", scope)  # our own text, from a checked graph
-    return scope["step"]
+        return repr(x) if x is None or type(x) in (bool, int, str) else self._constant(x)
 
 
 def _last_uses(graph: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
@@ -66,39 +146,3 @@ def _last_uses(graph: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:
                 seen.add(source)
                 last.setdefault(node, []).append(source)
     return last
-
-
-def _binding(node: fx.Node) -> object:
-    target = node.target
-    if not isinstance(target, torch._ops.OpOverload):  # noqa: SLF001
-        return target
-    return (None if node.kwargs else _BINDINGS.get(target)) or target._op  # noqa: SLF001
-
-
-_BINDINGS: dict[object, Callable[..., Any]] = {
-    aten.addmm.default: torch.addmm,
-    aten.mm.default: torch.mm,
-    aten.bmm.default: torch.bmm,
-    aten.mv.default: torch.mv,
-    aten.t.default: torch.t,
-    aten.mul.Tensor: torch.mul,
-    aten.add.Tensor: torch.add,
-    aten.sub.Tensor: torch.sub,
-    aten.div.Tensor: torch.div,
-    aten.relu.default: torch.relu,
-    aten.unsqueeze.default: torch.unsqueeze,
-    aten.transpose.int: torch.transpose,
-    aten.permute.default: torch.permute,
-    aten.select.int: torch.select,
-    aten.where.self: torch.where,
-    aten.sqrt.default: torch.sqrt,
-    aten.reciprocal.default: torch.reciprocal,
-    aten.pow.Tensor_Scalar: torch.pow,
-    aten.stack.default: torch.stack,
-    aten.cat.default: torch.cat,
-    aten.view.default: Tensor.view,
-    aten.tanh.default: torch.tanh,
-    aten.sigmoid.default: torch.sigmoid,
-    aten.clamp.default: torch.clamp,
-    aten.sum.default: torch.sum,
-}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from clifftop.flow import Batch, ClippedSum, DrawStream, Params, PerExampleGrads
-from clifftop.gradients.base import PerExampleLoss, model_signature, with_own_buffers
+from clifftop.gradients.base import PerExampleLoss, with_own_buffers
 from clifftop.gradients.graph.engine import Known, finish
 from clifftop.gradients.graph.forward import losses_of
 from clifftop.gradients.randomness import draw_uniforms
@@ -35,6 +35,7 @@ class StepFunction:
         state: the clipping rule's.
         diagnose: whether what clipping removed is wanted too.
         scale: the sum is multiplied by it.
+        sums_only: whether nothing but the sum is wanted, and the rule's next state.
     """
 
     plan: PrivacyPlan
@@ -45,19 +46,25 @@ class StepFunction:
     state: Any
     diagnose: bool
     scale: float | None = None
+    sums_only: bool = False
 
-    def signature(self) -> object:
-        """Everything that the function depends on besides its arguments."""
+    def signature(self, decisive: object) -> object:
+        """All that the function depends on besides its arguments; ``decisive`` is its module's part."""
+        tensors = [*self.params.values(), *self.loss.constants.values()]
+        tensors += [*self.batch.inputs, *self.batch.targets]
         return (
-            model_signature(self.loss, self.params, self.batch),
-            tuple(p.shape for p in self.params.values()),
-            self.batch.padded_size,
+            decisive,
+            self.loss.criterion,
+            self.loss.arguments,
+            tuple(self.params),
+            tuple(self.loss.constants),
+            tuple([(x.shape, x.stride(), x.dtype) for x in tensors]),
             self.batch.mask.device,
             self.plan.clipping.template(),
-            tuple(_own_attributes(self.loss)),
             self.mask is None,
             self.diagnose,
             self.scale,
+            self.sums_only,
         )
 
     def arguments(self, known: Known, streams: DrawStream) -> list[Tensor]:
@@ -65,13 +72,17 @@ class StepFunction:
         uniforms = draw_uniforms(known.draws, self.batch.padded_size, streams)
         return [
             *(p[0] for p in self.params.values()),
-            *(c[0] for c in with_own_buffers(self.loss).values()),
+            *(c[0] for c in self._own_constants().values()),
             *(x[0] for x in self.batch.inputs),
             *(y[0] for y in self.batch.targets),
             *(u[0] for u in uniforms),
             *([] if self.mask is None else [self.mask]),
             *tensors_of(self.state),
         ]
+
+    def _own_constants(self) -> Params:
+        # To look for buffers in a small module takes as long as to run it.
+        return with_own_buffers(self.loss) if self.loss.constants else {}
 
     def __call__(self, known: Known, arguments: Sequence[Tensor]) -> list[Tensor]:
         """The step; `result` reads what it gives."""
@@ -100,14 +111,11 @@ class StepFunction:
             removed: Params = {}
             if self.diagnose:
                 removed = scaled.weighted_sum(torch.where(mask[..., None], 1 - weights, 0))
-            sq_norms = grads.sq_norms()
+            seen = [] if self.sums_only else [clipped.norm_bound, grads.losses, grads.sq_norms(), weights]
             return [
                 *(clipped.value[name][0] for name in rows),
                 *(value[0] for value in removed.values()),
-                clipped.norm_bound,
-                grads.losses,
-                sq_norms,
-                weights,
+                *seen,
                 # Infinite or NaN if anything is, since squares and infinities of one sign do not cancel.
                 grads.total() + losses.detach().sum(),
                 *([] if next_state is state else tensors_of(next_state)),
@@ -177,11 +185,3 @@ def with_tensors(state: Any, tensors: Sequence[Tensor]) -> Any:
     """``state`` with these in place of its own tensors."""
     names = [name for name, v in vars(state).items() if isinstance(v, Tensor)] if tensors else []
     return replace(state, **dict(zip(names, tensors, strict=True))) if names else state
-
-
-def _own_attributes(loss: PerExampleLoss) -> Iterator[object]:
-    """What a layer's Python code may decide by."""
-    for layer in loss.module.modules():
-        for name, value in vars(layer).items():
-            if isinstance(value, (bool, int, float, str, tuple)):
-                yield name, value

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
+from clifftop.capture.decisive import Decisive
 from clifftop.capture.function import StepFunction
 from clifftop.capture.tracing import Captured, capture
 from clifftop.flow import DrawStream
@@ -27,13 +28,17 @@ class Graphs:
     """Captured steps by model and shape.
 
     Attributes:
-        compiled: whether torch.compile turns a graph into machine code (seconds to minutes a shape).
+        compiled: whether PyTorch's compiler turns a graph into machine code (seconds to minutes a shape).
         max_graphs: how many to keep a model; the least recently used goes first.
     """
 
     compiled: bool = False
     max_graphs: int = 32
     _kept: WeakKeyDictionary[nn.Module, OrderedDict[Hashable, tuple[Known, Captured | None]]] = field(
+        default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
+    )
+
+    _decisive: WeakKeyDictionary[nn.Module, Decisive] = field(
         default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
     )
 
@@ -46,8 +51,12 @@ class Graphs:
         self, step: StepFunction, engine: GraphEngine, streams: DrawStream
     ) -> tuple[Known, Captured | None]:
         """What is known of the model, and the step's graph; None where it cannot be captured."""
-        kept = self._kept.setdefault(step.loss.module, OrderedDict())
-        key = cast("Hashable", step.signature())
+        module = step.loss.module
+        kept = self._kept.get(module)
+        if kept is None:
+            kept = self._kept[module] = OrderedDict()
+            self._decisive[module] = Decisive(module)
+        key = cast("Hashable", step.signature(self._decisive[module](module)))
         if key not in kept:
             known = engine.study(step.loss, step.params, step.batch)
             kept[key] = known, self._traced(step, known, streams)
@@ -61,7 +70,8 @@ class Graphs:
             return None
         try:
             arguments = step.arguments(known, streams)
-            return capture(lambda xs: step(known, xs), arguments, compiled=self.compiled)
+            into = len(step.params) if step.sums_only else 0
+            return capture(lambda xs: step(known, xs), arguments, compiled=self.compiled, into=into)
         except Exception as reason:  # noqa: BLE001  tracing may fail in any way, and the ordinary way remains
             why = (str(reason).strip() or type(reason).__name__).splitlines()[0]
             _log.info("the step is not captured (%s): the ordinary one serves", why)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from clifftop.capture.function import StepFunction, tensors_of, with_tensors
+from clifftop.capture.buckets import bucket
+from clifftop.capture.decisive import Decisive
+from clifftop.capture.function import StepFunction
 from clifftop.capture.graphs import Graphs
-from clifftop.capture.tracing import Captured
+from clifftop.capture.quick import QuickStep, Sums
+from clifftop.capture.rows import QuickLookups, RowTables
 from clifftop.events import DpEvent, NoOp
-from clifftop.flow import Batch, ClippedSum, DrawStream
+from clifftop.flow import Batch, ClippedSum, Params
 from clifftop.gradients.base import Criterion, PerExampleLoss, constant_tensors
 from clifftop.gradients.graph import GraphEngine
-from clifftop.gradients.graph.engine import Known
-from clifftop.gradients.randomness import draw_uniforms
-from clifftop.noise import RunStreams, Secure, StreamKind
+from clifftop.noise import Gaussian, RunStreams, Secure, StreamKind
 from clifftop.plan import PrivacyPlan
 from clifftop.private_gradient import initial_state, private_gradient
 
@@ -42,10 +43,13 @@ class PrivateStep:
         streams: which random streams the run draws from.
         engine: gives the per-example gradients.
         graphs: captures the step; None runs every operation through autograd.
+        tables: `clifftop.tables.DeferredTables` of the module and the optimiser: trained by the rows that a
+            batch reads. A step by graph owes all rows of theirs its noise until they are next read, so
+            what `DeferredTables` says of releases holds: flush before a weight is read.
         steps_done: steps taken.
 
     Raises:
-        ValueError: the plan has no expected batch size, or the parts do not fit.
+        ValueError: the plan has no expected batch size, its noise cannot be owed, or the parts do not fit.
 
     >>> from clifftop import Flat, Gaussian, NeighboringRelation, Poisson
     >>> plan = PrivacyPlan(
@@ -64,7 +68,7 @@ class PrivateStep:
     ... )
     >>> step((torch.eye(3),), (torch.zeros(3, dtype=torch.long),))
     >>> step.event(num_examples=32)
-    PoissonSampled(event=Gaussian(noise_multiplier=2.0), sampling_prob=0.25)
+    SelfComposed(event=PoissonSampled(sampling_prob=0.25, event=Gaussian(noise_multiplier=2.0)), count=1)
     """
 
     module: nn.Module
@@ -75,6 +79,7 @@ class PrivateStep:
     streams: StreamKind = field(default_factory=Secure)
     engine: GraphEngine = field(default_factory=GraphEngine)
     graphs: Graphs | None = field(default_factory=Graphs)
+    tables: RowTables | None = None
     steps_done: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -83,27 +88,41 @@ class PrivateStep:
                 "a step of your own needs a public batch size, found expected_batch_size=None; "
                 "set it in the plan"
             )
-        self._parameters = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
+        by_rows = () if self.tables is None else self.tables.names
+        if self.tables is not None and not isinstance(self.plan.noise, Gaussian):
+            raise ValueError(
+                "deferred noise must be independent from step to step, found "
+                f"{type(self.plan.noise).__name__}; use Gaussian, or train the tables densely"
+            )
+        self._parameters = {
+            n: p for n, p in self.module.named_parameters() if p.requires_grad and n not in by_rows
+        }
         self.seed = secrets.randbits(128) if self.seed is None else self.seed
         self._streams: RunStreams = self.streams.open([self.seed])
-        self._state = initial_state([self.plan], next(iter(self._parameters.values())))
-        self._quick: dict[object, _Quick | None] = {}
-        self._decisive = _Decisive(self.module)
+        self._state = initial_state([self.plan], next(p for p in self.module.parameters() if p.requires_grad))
+        self._owned = list(self._parameters.values())
+        self._quick: dict[object, QuickStep | None] = {}
+        self._lookups: dict[object, QuickLookups] = {}
+        self._decisive = Decisive(self.module)
         self._std: Tensor | None = None
+        self._std_of: Any = None
+        self._sums: dict[object, list[Sums]] = {}
 
     def __call__(self, inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
         """One step on one batch: inputs and targets ``(B, ...)``, B of any size, 0 too.
 
+        The gradients that it leaves in the parameters are memory that the step after next writes again.
+
         Raises:
             UnsupportedModule: no engine can make the module private.
         """
-        noisy = self._by_graph(inputs, targets) if self.graphs is not None else None
+        noisy: Sequence[Tensor] | None = None
+        if self.graphs is not None and len(inputs[0]) > 1:
+            noisy = self._by_graph(inputs, targets)
         if noisy is None:
             noisy = self._by_engine(inputs, targets)
-        # Counted before the release: an interrupted step may cost privacy that it never used, not less.
-        self.steps_done += 1
-        for name, parameter in self._parameters.items():
-            parameter.grad = noisy[name]
+        for parameter, grad in zip(self._owned, noisy, strict=True):
+            parameter.grad = grad
         self._update()
 
     def event(self, *, num_examples: int) -> DpEvent:
@@ -122,62 +141,133 @@ class PrivateStep:
                 own = [p for p in group["params"] if p.grad is not None]
                 torch._foreach_add_(own, [p.grad for p in own], alpha=-group["lr"])
 
-    def _by_engine(self, inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Mapping[str, Tensor]:
-        noisy, self._state, _ = private_gradient(
-            plan=self.plan,
-            engine=self.engine,
-            loss=self._loss(),
-            params={name: p.detach()[None] for name, p in self._parameters.items()},
-            batch=_padded(inputs, targets),
-            state=self._state,
-            streams=self._streams.at(self.steps_done),
-            diagnose=False,
+    def _by_engine(self, inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> list[Tensor]:
+        batch, loss = _padded(inputs, targets), self._loss()
+        params = {name: p.detach()[None] for name, p in self._parameters.items()}
+        reading: AbstractContextManager[None] = nullcontext()
+        rows: Params = {}
+        if self.tables is not None:
+            rows = self.tables.begin(batch)
+            loss, reading = self.tables.loss(loss), self.tables.reading()
+        with reading:
+            noisy, self._state, _ = private_gradient(
+                plan=self.plan,
+                engine=self.engine,
+                loss=loss,
+                params=params | rows,
+                batch=batch,
+                state=self._state,
+                streams=self._streams.at(self.steps_done),
+                diagnose=False,
+            )
+        # Counted before the release: an interrupted step may cost privacy that it never used, not less.
+        self.steps_done += 1
+        if self.tables is not None:
+            self.tables.apply({name: noisy.value[name] for name in rows}, float(noisy.noise_std[0]))
+        return [noisy.value[name][0] for name in params]
+
+    @torch.no_grad()
+    def _by_graph(self, inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Sequence[Tensor] | None:
+        size = len(inputs[0])
+        mask: Tensor | None = None
+        if bucket(size) != size:
+            # Few graphs serve batches of all sizes.
+            mask = (torch.arange(bucket(size), device=inputs[0].device) < size)[None]
+            inputs, targets = _longer(inputs, mask), _longer(targets, mask)
+        key = (
+            mask is None,
+            *[(x.shape, x.stride(), x.dtype, x.device) for x in (*inputs, *targets)],
+            self._decisive(self.module),
         )
-        return {name: value[0] for name, value in noisy.value.items()}
-
-    def _by_graph(self, inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Mapping[str, Tensor] | None:
-        if len(inputs[0]) < 2:
-            return None
-        key = (*((x.shape, x.dtype, x.device) for x in (*inputs, *targets)), self._decisive())
+        rows: Params = {}
+        if self.tables is not None:
+            if key not in self._lookups:
+                self._forget_oldest(self._lookups)
+                self._lookups[key] = QuickLookups(self.tables, inputs)
+            rows = self.tables.read(inputs, self._lookups[key](inputs))
+            key = (*key, *[x.shape for x in rows.values()])
         if key not in self._quick:
-            self._quick[key] = self._captured(inputs, targets)
+            self._forget_oldest(self._quick)
+            self._quick[key] = self._captured(inputs, targets, rows, mask)
         quick = self._quick[key]
-        at = self._streams.at(self.steps_done)
-        found = None if quick is None else quick.run(inputs, targets, at, self._state.clipping)
-        if quick is None or found is None:
+        if quick is None:
             return None
-        clipped, clipping = found
-        flat, bound = clipped
-        if clipping is not self._state.clipping or self._std is None:
-            # What noise to add changes only with the rule's state.
-            self._std = self.plan.noise.independent_std(bound, self._state.noise)
-        if self._std is not None:
-            self._streams.add_into(self.steps_done, flat, self._std)
-        else:
-            total = ClippedSum(value={_ALL: flat}, norm_bound=bound)
-            noisy, noise = self.plan.noise(total, self._state.noise, at)
-            self._state, flat = replace(self._state, noise=noise), noisy.value[_ALL]
-        self._state = replace(self._state, clipping=clipping)
-        return quick.parts(flat[0])
+        parameters = [*self._owned, *rows.values()] if rows else self._owned
+        keys = self.tables.keys() if self.tables is not None else {}
+        sums = self._next_sums(parameters, rows)
+        before = self._state.clipping
+        at = self._streams.at(self.steps_done)
+        finite, clipping = quick.run(parameters, keys, inputs, targets, mask, at, before, sums.parts)
+        if not finite:
+            return None
+        self._add_noise(sums.first, before)
+        if clipping is not before:
+            self._state = replace(self._state, clipping=clipping)
+        self.steps_done += 1  # before the release, as above
+        if self.tables is not None:
+            assert self._std is not None
+            gradients = dict(zip(rows, sums.parts[len(self._owned) :], strict=True))
+            self.tables.apply(gradients, float(self._std), noise_owed=True)
+        return sums.parts[: len(self._owned)] if rows else sums.parts
 
-    def _captured(self, inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> _Quick | None:
-        if len({p.dtype for p in self._parameters.values()}) > 1:
+    def _next_sums(self, parameters: Sequence[Tensor], rows: Params) -> Sums:
+        """Buffers by turns: the parameters never hold a sum that has no noise yet."""
+        key = tuple([x.shape for x in rows.values()])
+        pair = self._sums.get(key)
+        if pair is None:
+            self._forget_oldest(self._sums)
+            pair = self._sums[key] = [Sums(parameters, noisy=len(self._owned)) for _ in range(2)]
+        if not self._owned or self._owned[0].grad is not pair[1].parts[0]:
+            pair.reverse()
+        return pair[0]
+
+    def _forget_oldest(self, kept: dict[object, Any]) -> None:
+        assert self.graphs is not None
+        while len(kept) >= self.graphs.max_graphs:
+            del kept[next(iter(kept))]
+
+    def _add_noise(self, flat: Tensor, clipping: Any) -> None:
+        """Noise in place for a sum of the bound that the rule's state ``clipping`` gives."""
+        if self._std is None or self._std_of is not clipping:
+            # What noise to add changes only with the rule's state.
+            self._std_of = clipping
+            assert self.plan.expected_batch_size is not None
+            bound = self.plan.clipping.norm_bound(clipping) / self.plan.expected_batch_size
+            self._std = self.plan.noise.independent_std(bound, self._state.noise)
+            if self._std is None:
+                total = ClippedSum(value={_ALL: flat}, norm_bound=bound)
+                at = self._streams.at(self.steps_done)
+                noisy, noise = self.plan.noise(total, self._state.noise, at)
+                self._state = replace(self._state, noise=noise)
+                flat.copy_(noisy.value[_ALL])
+                return
+        self._streams.add_into(self.steps_done, flat, self._std)
+
+    def _captured(
+        self, inputs: Sequence[Tensor], targets: Sequence[Tensor], rows: Params, mask: Tensor | None
+    ) -> QuickStep | None:
+        if len({p.dtype for p in (*self._owned, *rows.values())}) > 1:
             return None
         assert self.graphs is not None
         assert self.plan.expected_batch_size is not None
-        batch = _whole(inputs, targets)
+        batch, loss = _whole(inputs, targets), self._loss()
+        reading: AbstractContextManager[None] = nullcontext()
+        if self.tables is not None:
+            loss, reading = self.tables.loss(loss), self.tables.reading()
         step = StepFunction(
             plan=self.plan,
-            loss=self._loss(),
-            params={name: p.detach()[None] for name, p in self._parameters.items()},
+            loss=loss,
+            params={name: p.detach()[None] for name, p in (self._parameters | rows).items()},
             batch=batch,
-            mask=None,
+            mask=mask,
             state=self._state.clipping,
             diagnose=False,
             scale=1 / self.plan.expected_batch_size,
+            sums_only=True,
         )
-        known, graph = self.graphs.graph(step, self.engine, self._streams.at(self.steps_done))
-        return None if graph is None else _Quick(step, known, graph, self._parameters, self.module)
+        with reading:
+            known, graph = self.graphs.graph(step, self.engine, self._streams.at(self.steps_done))
+        return None if graph is None else QuickStep(step, known, graph, self.module)
 
     def _loss(self) -> PerExampleLoss:
         constants = {name: value[None] for name, value in constant_tensors(self.module).items()}
@@ -185,56 +275,6 @@ class PrivateStep:
 
 
 _ALL = "all"
-
-
-@final
-class _Quick:
-    """A captured step with its arguments at hand."""
-
-    def __init__(
-        self,
-        step: StepFunction,
-        known: Known,
-        graph: Captured,
-        parameters: Mapping[str, Tensor],
-        module: nn.Module,
-    ) -> None:
-        self._graph, self._draws, self._size = graph, known.draws, step.batch.padded_size
-        self._parameters, self._scale = parameters, step.scale or 1.0
-        self._constants = list(step.loss.constants)
-        self._module = module
-        self._sizes = [p.numel() for p in parameters.values()]
-
-    def run(
-        self, inputs: Sequence[Tensor], targets: Sequence[Tensor], streams: DrawStream, state: Any
-    ) -> tuple[tuple[Tensor, Tensor], Any] | None:
-        """The clipped sum ``(1, P)`` over the expected batch size, and its bound.
-
-        None if a number is not finite: then rows must be looked at, which a graph does not.
-        """
-        uniforms = draw_uniforms(self._draws, self._size, streams) if self._draws else ()
-        constants = constant_tensors(self._module) if self._constants else {}
-        found = self._graph(
-            [
-                *self._parameters.values(),
-                *(constants[name].clone() for name in self._constants),
-                *inputs,
-                *targets,
-                *(u[0] for u in uniforms),
-                *tensors_of(state),
-            ]
-        )
-        count = len(self._sizes)
-        norm_bound, total = found[count], found[count + 4]
-        if not math.isfinite(total.item()):
-            return None
-        flat = torch.cat([part.reshape(-1) for part in found[:count]])
-        return (flat[None], norm_bound * self._scale), with_tensors(state, found[count + 5 :])
-
-    def parts(self, flat: Tensor) -> dict[str, Tensor]:
-        """The parameters' own parts of a flat tensor, as views."""
-        parts = flat.split_with_sizes(self._sizes)
-        return {name: x.view(p.shape) for (name, p), x in zip(self._parameters.items(), parts, strict=True)}
 
 
 def is_plain_sgd(optimizer: torch.optim.Optimizer) -> bool:
@@ -249,23 +289,6 @@ def is_plain_sgd(optimizer: torch.optim.Optimizer) -> bool:
     )
 
 
-@final
-class _Decisive:
-    """What a module's Python code may decide by: modes, and attributes that are plain values."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._slots = [
-            (own, name)
-            for own in (vars(layer) for layer in module.modules())
-            for name, value in own.items()
-            if isinstance(value, (bool, int, float, str, tuple))
-        ]
-
-    def __call__(self) -> tuple[object, ...]:
-        """Their values now."""
-        return tuple([own.get(name) for own, name in self._slots])
-
-
 def _whole(inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Batch:
     size = len(inputs[0])
     return Batch(
@@ -273,6 +296,12 @@ def _whole(inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Batch:
         targets=tuple(y[None] for y in targets),
         mask=torch.ones(1, size, dtype=torch.bool, device=inputs[0].device),
     )
+
+
+def _longer(tensors: Sequence[Tensor], mask: Tensor) -> list[Tensor]:
+    """Each tensor with its first row again, up to the length of ``mask`` ``(1, B)``."""
+    size = mask.shape[1]
+    return [torch.cat([x, x[:1].expand(size - len(x), *x.shape[1:])]) for x in tensors]
 
 
 def _padded(inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Batch:

@@ -41,7 +41,7 @@ class NoiseMechanism(ABC, Generic[S]):
         """This mechanism with the numbers that live in its state set to 1; equal templates run together."""
 
     def independent_std(self, norm_bound: Tensor, state: S) -> Tensor | None:
-        """Standard deviation ``(R,)`` for a sum of this bound, where a step's noise is nothing but independent normals.
+        """Standard deviation ``(R,)`` for a sum of this bound, where the noise is just independent normals.
 
         None for a mechanism that keeps anything from step to step.
         """

@@ -24,7 +24,9 @@ from clifftop.noise.keystream import Keystream, Keystreams
 from clifftop.noise.normals import CHUNK, Floats, NormalDrawer, noise_purpose, spans
 from clifftop.noise.streams import RunStreams, StreamKind, sizes_of
 
+_WORDS_A_BLOCK = 4
 _WIDTHS: tuple[np.dtype[Any], ...] = (np.dtype(np.float32), np.dtype(np.float64))
+_NATIVE = (torch.float32, torch.float64)
 
 
 @final
@@ -53,13 +55,18 @@ class SecureStreams(RunStreams):
         # A cipher of its own too: a loader's thread may hold it while this one draws noise.
         return KeystreamGenerator(Keystreams().at(seed=seed, purpose="sampling", step=step))
 
-    def uniforms(self, step: int, label: str, shape: tuple[int, ...]) -> Tensor:
-        """Uniforms in [0, 1) of every distinct seed, ``(S, *shape)``: float32 multiples of 2^-24."""
-        words = np.empty((len(self.seeds), math.prod(shape)), dtype=np.uint32)
+    def uniforms(self, step: int, label: str, shape: tuple[int, ...], *, offset: int = 0) -> Tensor:
+        """Uniforms in [0, 1) of every distinct seed, ``(S, *shape)``: float32 multiples of 2^-24.
+
+        They are those from row ``offset`` on of what a larger batch draws; none before is drawn.
+        """
+        start, size = offset * math.prod(shape[1:]), math.prod(shape)
+        rest = start % _WORDS_A_BLOCK
+        words = np.empty((len(self.seeds), rest + size), dtype=np.uint32)
         for row, seed in zip(words, self.seeds, strict=True):
             stream = self._keystreams.at(seed=seed, purpose=f"uniform/{label}", step=step)
-            stream.fill(row, at_byte=0)
-        values = (words >> np.uint32(8)).astype(np.float32)
+            stream.fill(row, at_byte=4 * (start - rest))
+        values = (words[:, rest:] >> np.uint32(8)).astype(np.float32)
         values *= np.float32(2.0**-24)
         return torch.from_numpy(values).view(len(self.seeds), *shape)
 
@@ -107,8 +114,12 @@ class SecureStreams(RunStreams):
                 f"out must be (R, n) with R={self.num_runs} runs, found shape={tuple(out.shape)}; "
                 "give every run its row"
             )
-        width = np.dtype(np.float64 if out.dtype == torch.float64 else np.float32)
+        width = _WIDTHS[out.dtype == torch.float64]
         stds: list[float] = std.tolist()
+        alone = self.num_runs == 1 and offset == 0 and stds[0] != 0
+        if alone and self._several.suits(out.shape[1]) and out.dtype in _NATIVE and out.device.type == "cpu":
+            self._add_short(step, out, width, stds[0])
+            return
         ready = self._ready(step, out.shape[1], width) if offset == 0 and any(stds) else None
         for s in range(len(self.seeds)):
             runs = [r for r in range(self.num_runs) if stds[r] != 0 and self._seed_of[r] == s]
@@ -123,6 +134,13 @@ class SecureStreams(RunStreams):
                 for add, factor in targets:
                     np.multiply(normals, factor, out=scaled)
                     add(start, stop, scaled)
+
+    def _add_short(self, step: int, out: Tensor, width: np.dtype[Any], std: float) -> None:
+        """What `add_into` does, for one run of a small model, in few calls."""
+        row: Floats = out.detach().numpy()[0]
+        scaled = self._chunks[width][1][: len(row)]
+        np.multiply(self._several.take(step, len(row), width)[0], width.type(std), out=scaled)
+        np.add(row, scaled, out=row)
 
     def normals_into(self, step: int, out: Tensor, *, offset: int = 0) -> None:
         """Overwrite ``out`` with numbers ``offset ..`` of each seed's stream.
@@ -173,7 +191,7 @@ def _width(value: Params) -> np.dtype[Any]:
 
 def _adder(row: Tensor) -> Callable[[int, int, Floats], None]:
     """What adds a chunk to ``row[start:stop]``: numpy where it can, since a call of it is cheaper."""
-    if row.device.type == "cpu" and row.dtype in {torch.float32, torch.float64}:
+    if row.device.type == "cpu" and row.dtype in _NATIVE:
         array = row.detach().numpy()
 
         def add_here(start: int, stop: int, chunk: Floats) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -107,7 +107,17 @@ class DeferredTables:
                 f"tables are trained one run at a time, found R={batch.num_runs}; "
                 "give each run a module of its own"
             )
-        rows = self._rows([x[0] for x in batch.inputs])
+        small = self.read([x[0] for x in batch.inputs])
+        return {name: value[None] for name, value in small.items()}
+
+    @torch.no_grad()
+    def read(self, inputs: Sequence[Tensor], lookups: Mapping[str, Sequence[Tensor]] | None = None) -> Params:
+        """`begin` without the axis of runs: from inputs ``(B, ...)`` to small tables ``(c, d)``.
+
+        ``lookups`` are what `lookups` gives, where the caller has it.
+        """
+        found = self.lookups(inputs) if lookups is None else lookups
+        rows = {name: rows_read(table, found[name]) for name, table in self._tables.modules.items()}
         weights = self.weights()
         values = {name: w.index_select(0, rows[name].read) for name, w in weights.items()}
         places = torch.cat([rows[name].read + start for name, start in self._starts.items()])
@@ -115,15 +125,19 @@ class DeferredTables:
             values = self._with_noise(f"read {self._draws}", values, *self._pending.missing(places))
             self._draws += 1
         self._begun = _Begun(rows=rows, values=values, places=places)
-        return {name: rows[name].spread(value)[None] for name, value in values.items()}
+        return {name: rows[name].spread(value) for name, value in values.items()}
 
     def loss(self, loss: PerExampleLoss) -> PerExampleLoss:
         """``loss`` with what the tables read by among its constants; for a step that has begun."""
+        keys = {name: value[None] for name, value in self.keys().items()}
+        return replace(loss, constants={**loss.constants, **keys})
+
+    def keys(self) -> Params:
+        """What the tables read by in the step that has begun, by the names of the model's constants."""
         if self._begun is None:
             raise ValueError(_NOT_BEGUN)
         names = keys_names(self._tables.modules)
-        keys = {names[name]: rows.keys[None] for name, rows in self._begun.rows.items()}
-        return replace(loss, constants={**loss.constants, **keys})
+        return {names[name]: rows.keys for name, rows in self._begun.rows.items()}
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -147,12 +161,14 @@ class DeferredTables:
             self.flush()
 
     @torch.no_grad()
-    def apply(self, gradients: Params, noise_std: float) -> None:
+    def apply(self, gradients: Params, noise_std: float, *, noise_owed: bool = False) -> None:
         """The optimiser's step on the rows that `begin` gave; the others' share of it is noted.
 
         Args:
             gradients: the tables' part of a private gradient, shaped as `begin` gave them, noise included.
             noise_std: standard deviation of the noise in each of its coordinates.
+            noise_owed: whether the gradients lack their noise: it is then noted for these rows like for all
+                others, and added when they are next read or flushed, in one draw with that of later steps.
 
         Raises:
             ValueError: no step has begun, or a table holds a gradient of its own.
@@ -168,11 +184,15 @@ class DeferredTables:
         lr, weight_decay = self._tables.step_size()
         factor = 1 - lr * weight_decay
         self._pending.advance(factor=factor, noise_std=lr * noise_std)
+        # Where the noise is owed, the decay that belongs to it is owed as well.
+        decay, move = (1.0, lr / factor) if noise_owed else (factor, lr)
         for name, weight in self.weights().items():
             rows, values = self._begun.rows[name], self._begun.values[name]
-            moved = values if factor == 1 else values * factor
-            weight.index_copy_(0, rows.read, moved.add(rows.gathered(gradients[name][0]), alpha=-lr))
-        self._pending.settle(self._begun.places)
+            moved = values if decay == 1 else values * decay
+            gradient = rows.gathered(gradients[name].view(-1, weight.shape[1]))
+            weight.index_copy_(0, rows.read, moved.add(gradient, alpha=-move))
+        # After the writing: a step that is interrupted before may add noise twice, never leave it out.
+        self._pending.settle(self._begun.places, owed=int(noise_owed))
         self.steps += 1
         self._draws = 0
         self._begun = None
@@ -211,18 +231,22 @@ class DeferredTables:
         """What a resumed run needs beside the tables themselves, as tensors.
 
         With the weights as they are (see `weights`) it resumes exactly, without a flush; such a
-        checkpoint is as secret as the data.
+        checkpoint is as secret as the data. It holds the seed, unless ``normals`` were given.
         """
         counts = {"steps": torch.tensor(self.steps), "draws": torch.tensor(self._draws)}
-        return counts | self._pending.state()
+        seed = self._normals.state() if isinstance(self._normals, StreamNormals) else {}
+        return counts | seed | self._pending.state()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state_dict`; load the weights as well.
+        """Go on from `state_dict`, with its seed; load the weights as well.
 
         Raises:
             ValueError: it is that of tables with other numbers of rows.
         """
         self._pending.load_state(state)
+        if isinstance(self._normals, StreamNormals) and "seed" in state:
+            # Steps that are repeated must repeat their noise: another would be another release.
+            self._normals.load_state(state)
         self.steps, self._draws = int(state["steps"]), int(state["draws"])
         self._begun = None
 
@@ -230,8 +254,9 @@ class DeferredTables:
         """The tables as they are, noise missing and all; for a checkpoint that nobody else reads."""
         return {name: table.weight.detach() for name, table in self._tables.modules.items()}
 
-    def _rows(self, inputs: list[Tensor]) -> dict[str, Rows]:
-        """The rows that each table will be asked for."""
+    @torch.no_grad()
+    def lookups(self, inputs: Sequence[Tensor]) -> Mapping[str, Sequence[Tensor]]:
+        """The row numbers that the model looks up for ``inputs`` in each table, one tensor a lookup."""
         tables = self._tables.modules
         self._busy = True
         try:
@@ -240,10 +265,8 @@ class DeferredTables:
                 seen = find_reads(self._module, tables, [x[:2] for x in inputs])
                 self._lookups = sum(map(len, seen.values()))
             if self._reads is None:
-                found = find_reads(self._module, tables, inputs, lookups=self._lookups)
-            else:
-                found = {name: [ids] for name, ids in self._reads(*inputs).items()}
-            return {name: rows_read(table, found[name]) for name, table in tables.items()}
+                return find_reads(self._module, tables, inputs, lookups=self._lookups)
+            return {name: [ids] for name, ids in self._reads(*inputs).items()}
         finally:
             self._busy = False
 

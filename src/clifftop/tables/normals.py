@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Protocol, final
 
+import torch
 from torch import Tensor
 
 from clifftop.noise import RunStreams, Secure, StreamKind
@@ -29,6 +31,15 @@ class StreamNormals:
         self._seed = seed
         self._kind = Secure() if kind is None else kind
         self._open: tuple[str, RunStreams] | None = None
+
+    def state(self) -> dict[str, Tensor]:
+        """The seed, digit by digit: it may be longer than any number that a tensor holds."""
+        return {"seed": torch.tensor(list(str(self._seed).encode()), dtype=torch.uint8)}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Draw on with the seed of `state`."""
+        self._seed = int(bytes(state["seed"].tolist()))
+        self._open = None
 
     def __call__(self, *, purpose: str, step: int, like: Tensor) -> Tensor:
         """Standard normals; one (seed, purpose, step) always gives the same."""

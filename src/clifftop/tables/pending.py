@@ -91,12 +91,12 @@ class Pending:
         # The sums grow, so a row never lacks less than nothing; rounding cannot change that.
         return self._decay / decay, (self._spread - spread).sqrt_().mul_(self._decay)
 
-    def settle(self, rows: Tensor | slice) -> None:
-        """Note that ``rows`` lack nothing now."""
+    def settle(self, rows: Tensor | slice, *, owed: int = 0) -> None:
+        """Note that ``rows`` lack nothing now but the last ``owed`` steps."""
         if isinstance(rows, slice):
-            self.settled[rows] = self.steps
+            self.settled[rows] = self.steps - owed
         else:
-            self.settled.index_fill_(0, rows, self.steps)
+            self.settled.index_fill_(0, rows, self.steps - owed)
 
     def restart(self) -> None:
         """Count from 0 again; every row must be settled.
