@@ -28,10 +28,10 @@ help: ## list the targets
 study: $(STAMPS)/lab ## run the paper's study; prints where the report is
 	@$(BIN)/clifftop study no-cliff --out $(OUT)
 
-test: $(STAMPS)/dev ## run every test
+test: $(STAMPS)/dev ## run every test, a file a core
 	@if command -v chromium >/dev/null; then export CLIFFTOP_REQUIRE_BROWSER=1; fi; \
 	if [ -d /usr/share/datasets/fashion-mnist ]; then export CLIFFTOP_REQUIRE_DATA=1; fi; \
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 check: $(STAMPS)/dev ## style, types, layers
 	$(BIN)/ruff check .

@@ -98,9 +98,10 @@ GroupMap = Mapping[str, int]
 class DrawStream(Protocol):
     """Named random draws for the model itself (dropout), one independent stream a run."""
 
-    def uniform(self, label: str, shape: tuple[int, ...]) -> Tensor:
+    def uniform(self, label: str, shape: tuple[int, ...], *, offset: int = 0) -> Tensor:
         """Uniform numbers in [0, 1), ``(R, *shape)``; equal labels give equal draws.
 
-        ``shape`` begins with the padded batch size, and a longer batch only appends rows.
+        ``shape`` begins with the padded batch size, and a longer batch only appends rows: with ``offset``
+        they are the rows that a batch of so many more would have from there on.
         """
         ...

@@ -215,10 +215,9 @@ class _RowsFrom:
     streams: DrawStream
     start: int
 
-    def uniform(self, label: str, shape: tuple[int, ...]) -> Tensor:
-        """Rows ``start`` to ``start + shape[0]`` of the batch's draws."""
-        upto = self.streams.uniform(label, (self.start + shape[0], *shape[1:]))
-        return upto[:, self.start :].clone() if self.start else upto
+    def uniform(self, label: str, shape: tuple[int, ...], *, offset: int = 0) -> Tensor:
+        """Rows ``start`` to ``start + shape[0]`` of the batch's draws; with ``offset``, so many later."""
+        return self.streams.uniform(label, shape, offset=self.start + offset)
 
 
 def clipped_sum(

@@ -9,6 +9,8 @@ from torch import nn
 from clifftop.checks import NotPrivate, Status, check
 from clifftop.checks import oracle as oracle_module
 from clifftop.gradients import LoopEngine, TapeEngine, UnsupportedModule, VmapEngine
+from clifftop.gradients.graph import GraphEngine
+from clifftop.gradients.graph import engine as engine_module
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,9 @@ def test_a_wrong_engine_is_caught_and_a_right_one_named(name):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("engine", [TapeEngine(), VmapEngine(), LoopEngine()], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "engine", [GraphEngine(), TapeEngine(), VmapEngine(), LoopEngine()], ids=lambda e: type(e).__name__
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_a_right_engine_passes(engine, dtype):
     assert looked(engine, dtype=dtype).ok
@@ -192,6 +196,43 @@ def test_a_copy_in_float64_does_not_stay_in_the_engine():
 def test_rules_are_named_where_the_engine_has_them():
     assert [row.by for row in looked(TapeEngine()).rows] == ["TapeEngine: LinearRule"] * 4
     assert {row.by for row in looked(VmapEngine()).rows} == {"VmapEngine"}
+    assert [row.by for row in looked(GraphEngine()).rows] == ["GraphEngine: addmm"] * 4
+
+
+class Odd(nn.Module):
+    """A layer that is used twice, by a call and as a matrix, and a parameter without a rule of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.power = nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, x):
+        return (torch.tanh(self.layer(x)) @ self.layer.weight).square().add(1).pow(self.power)
+
+
+def test_the_graphs_rules_are_those_of_the_operations_that_a_parameter_enters():
+    by = {row.name: row.by for row in looked(GraphEngine(), Odd()).rows}
+    assert by == {
+        "power": "GraphEngine: by_masks",
+        "layer.weight": "GraphEngine: mm, addmm",
+        "layer.bias": "GraphEngine: addmm",
+    }
+
+
+def test_a_model_is_studied_once_for_its_copy_too(monkeypatch):
+    """A plan that did not fit the copy would be found out: the engine that took it over is compared."""
+    studies = []
+    study = engine_module._study
+    monkeypatch.setattr(engine_module, "_study", lambda *args: studies.append(1) or study(*args))
+    engine, model = GraphEngine(), nn.Linear(4, 3)
+    assert looked(engine, model).ok
+    assert len(studies) == 1
+    assert list(engine._known) == [model]
+
+
+def test_the_default_engine_is_the_trainers():
+    assert looked(None).rows[0].by == "GraphEngine: addmm"
 
 
 def test_the_oracle_is_not_compared_with_itself(monkeypatch):

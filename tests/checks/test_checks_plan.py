@@ -177,7 +177,7 @@ def test_the_report_reads_and_stores():
     text = str(report)
     assert text.splitlines()[0].split() == ["parameter", "shape", "dtype", "status", "by"]
     assert "1.weight   3      float32  refused  -" in text
-    assert "2 problem(s) found; TapeEngine on 5 example(s)" in text
+    assert "2 problem(s) found; GraphEngine on 5 example(s)" in text
     assert "problem (layers): examples must not share statistics" in text
     document = report.to_json()
     assert json.loads(json.dumps(document)) == document

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from clifftop.flow import ClippedSum
-from clifftop.noise import Gaussian, Keyed, KeyedStreams
+from clifftop.noise import Gaussian, Keyed, KeyedStreams, Secure
 
 FALSE_ALARM = 1e-6
 
@@ -90,6 +90,23 @@ def test_uniforms_are_named_by_label_and_longer_batches_append_rows():
     step = KeyedStreams([3]).at(2)
     assert torch.equal(step.uniform("dropout/0", (4, 5)), step.uniform("dropout/0", (9, 5))[:, :4])
     assert not torch.equal(step.uniform("dropout/0", (4, 5)), step.uniform("dropout/1", (4, 5)))
+
+
+@pytest.mark.parametrize("kind", [Keyed(), Secure()], ids=lambda kind: type(kind).__name__)
+def test_uniforms_can_begin_at_any_row(kind):
+    """Rows of every width, so that they begin anywhere in a block of the generator."""
+    step = kind.open([3, 4, 3]).at(2)
+    for rest in ((), (1,), (5,), (3, 7), (16,)):
+        whole = step.uniform("dropout/0", (23, *rest))
+        for offset in range(20):
+            assert torch.equal(step.uniform("dropout/0", (3, *rest), offset=offset), whole[:, offset:][:, :3])
+
+
+@pytest.mark.parametrize("kind", [Keyed(), Secure()], ids=lambda kind: type(kind).__name__)
+def test_uniforms_before_the_first_row_are_not_drawn(kind):
+    """A slice of a batch costs what it draws: the rows before it would fill 4 TB."""
+    step = kind.open([3]).at(2)
+    assert step.uniform("dropout/0", (2, 1000), offset=10**9).shape == (1, 2, 1000)
 
 
 def test_no_draw_touches_the_global_generator():

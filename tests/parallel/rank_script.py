@@ -5,6 +5,7 @@ Every scenario's findings go to ``scenario_NAME.WORLD_SIZE.RANK.pt`` in the fold
 
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -155,10 +156,16 @@ def scenario_sharded_state(ranks, folder):
         )
 
     trainer = make_trainer(ranks, optimizer=sharded, checks=NoChecks())
-    trainer.fit(steps=20)
+    path = folder / f"sharded.{ranks.world_size}.pt"
+    trainer.fit(steps=12, checkpoint=path)
+    trainer.fit(steps=8)
     held = trainer.optimizer.optim.state.values()
+    resumed = make_trainer(ranks, optimizer=sharded, checks=NoChecks())
+    resumed.load(path)
+    resumed.fit(steps=8)
     return {
         "parameters": flat(trainer.module),
+        "resumed": flat(resumed.module),
         "held": sum(x.numel() for state in held for x in state.values()),
     }
 
@@ -170,13 +177,36 @@ def scenario_sharded_parameters(ranks, folder):
     return message(lambda: make_trainer(ranks, module=model, optimizer=adam))
 
 
+def nudge(model, *, odd):
+    """On one rank only: a change that no loss would show."""
+    if odd:
+        with torch.no_grad():
+            model[3].bias[1] += 1e-9
+
+
 def scenario_start(ranks, folder):
     """What every rank says when one was started otherwise."""
     odd = ranks.rank == ranks.world_size - 1
     model, _, inputs, targets = problem()
-    if odd:
-        with torch.no_grad():
-            model[3].bias[1] += 1e-9
+
+    def moved():
+        """A run on ranks that came apart after they began."""
+        trainer = make_trainer(ranks)
+        trainer.fit(steps=2)
+        nudge(trainer.module, odd=odd)
+        return trainer
+
+    def reseeded():
+        trainer = make_trainer(ranks)
+        trainer.seed += odd
+        return trainer
+
+    def buffered():
+        trainer = make_trainer(ranks)
+        trainer.module.register_buffer("scale", torch.tensor(1.0 + odd), persistent=False)
+        return trainer
+
+    nudge(model, odd=odd)
     other = replace(PLAN, noise=Gaussian(noise_multiplier=0.91)) if odd else PLAN
     rows = NUM_EXAMPLES - odd
     calls = {
@@ -185,32 +215,59 @@ def scenario_start(ranks, folder):
         "rows": lambda: make_trainer(ranks, inputs=(inputs[:rows],), targets=(targets[:rows],)),
         "value": lambda: make_trainer(ranks, module=model, optimizer=adam),
         "steps": lambda: make_trainer(ranks).fit(steps=3 + odd),
+        "block": lambda: make_trainer(ranks, charge_steps=3 + odd),
+        "fit": lambda: moved().fit(steps=1),
+        "save": lambda: moved().save(folder / "apart.pt"),
+        "seed at fit": lambda: reseeded().fit(steps=1),
+        "seed at save": lambda: reseeded().save(folder / "apart.pt"),
+        "buffer at fit": lambda: buffered().fit(steps=1),
     }
     return {name: message(call) for name, call in calls.items()}
 
 
 def scenario_ledger(ranks, folder):
-    """Twelve steps, charged five at a time; then a budget that ends."""
+    """Twelve steps, charged five at a time, resumed at the eighth; then a budget that ends.
+
+    Only rank 0 has the ledger. Then only another one has.
+    """
     path = folder / f"trainer.{ranks.world_size}.ledger"
-    if ranks.rank == 0:
-        budget = EpsilonBudget(
-            target_epsilon=3.3, target_delta=1e-5, neighboring_relation=PLAN.neighboring_relation
+    relation, at = PLAN.neighboring_relation, {"dataset": "d", "delta": 1e-5}
+    budget = EpsilonBudget(target_epsilon=3.3, target_delta=1e-5, neighboring_relation=relation)
+    with ExitStack() as stack:
+        mine = None
+        if ranks.rank == 0:
+            mine = stack.enter_context(
+                Ledger.create(path, neighboring_relation=relation, budget=budget, **at)
+            )
+        make_trainer(ranks, ledger=mine, charge_steps=5).fit(
+            steps=8, checkpoint=folder / f"charged.{ranks.world_size}.pt"
         )
-        Ledger.create(
-            path, dataset="d", neighboring_relation=PLAN.neighboring_relation, delta=1e-5, budget=budget
-        ).close()
-    share(ranks, b"the ledger is there")
-    with Ledger.open(path, neighboring_relation=PLAN.neighboring_relation, delta=1e-5) as ledger:
-        trainer = make_trainer(ranks, ledger=ledger, charge_steps=5)
-        trainer.fit(steps=12)
-        notes = [entry.note for entry in ledger.entries]
+        trainer = make_trainer(ranks, ledger=mine, charge_steps=5)
+        trainer.load(folder / f"charged.{ranks.world_size}.pt")
+        trainer.fit(steps=4)
+        notes = [] if mine is None else [entry.note for entry in mine.entries]
         stopped = message(lambda: trainer.fit(steps=50))
         return {
             "notes": notes,
             "stopped": stopped,
+            "elsewhere": elsewhere(ranks, folder),
             "steps": trainer.steps_done,
             "parameters": flat(trainer.module),
         }
+
+
+def elsewhere(ranks, folder):
+    """What is said where a rank has a ledger and rank 0 has none; and of a ledger that does not fit."""
+    found = []
+    for holder, relation in ((1, PLAN.neighboring_relation), (0, NeighboringRelation.ZERO_OUT)):
+        ledger = None
+        if ranks.rank == holder:
+            path = folder / f"other.{ranks.world_size}.{holder}.ledger"
+            ledger = Ledger.create(path, dataset="d", neighboring_relation=relation, delta=1e-5)
+        found.append(message(partial(make_trainer, ranks, ledger=ledger)))
+        if ledger is not None:
+            ledger.close()
+    return found
 
 
 def scenario_noise(ranks, folder):

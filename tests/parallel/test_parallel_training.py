@@ -70,10 +70,11 @@ def test_shards_are_even_and_a_record_is_of_the_ranks_own_examples(ranks_found, 
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_the_optimisers_state_may_be_sharded(ranks_found, trained_alone, world_size):
-    """Adam keeps two moments of each of 57 parameters, and a count of steps of each of 4 tensors."""
+    """And saved. Adam keeps two moments of each of 57 parameters, and a count of steps of 4 tensors."""
     found = [ranks_found("sharded_state", world_size, rank) for rank in range(world_size)]
     for one in found:
         assert torch.allclose(one["parameters"], trained_alone["adam"], rtol=0, atol=1e-12)
+        assert torch.equal(one["parameters"], one["resumed"])
     assert sum(one["held"] for one in found) == 2 * 57 + 4
     assert max(one["held"] for one in found) < 2 * 57
 
@@ -97,21 +98,41 @@ def test_what_differs_at_the_start_is_told_to_every_rank(ranks_found, world_size
     assert "the same seed," in ranks[0]["seed"]
     assert "value of parameter '3.bias'" in ranks[0]["value"]
     assert "number of steps" in ranks[0]["steps"]
+    assert "the same plan, found" in ranks[0]["plan"]
+    assert "the same num_examples, found" in ranks[0]["rows"]
+    assert "the same charge_steps, found" in ranks[0]["block"]
+    assert "the same seed," in ranks[0]["seed at fit"] == ranks[0]["seed at save"]
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_ranks_that_came_apart_are_told_before_more_steps_and_before_a_checkpoint(ranks_found, world_size):
+    for rank in range(world_size):
+        said = ranks_found("start", world_size, rank)
+        for call in ("fit", "save"):
+            assert "value of parameter '3.bias'" in said[call]
+        assert "'scale'" in said["buffer at fit"]
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_the_ledger_is_charged_once(ranks_found, world_size):
     ranks = [ranks_found("ledger", world_size, rank) for rank in range(world_size)]
+    assert [note.split(": ")[1] for note in ranks[0]["notes"]] == [
+        "steps 1 to 5",
+        "steps 6 to 8",
+        "steps 9 to 12",
+    ]
     for one in ranks:
-        assert [note.split(": ")[1] for note in one["notes"]] == [
-            "steps 1 to 5",
-            "steps 6 to 10",
-            "steps 11 to 12",
-        ]
         assert one["steps"] == 12
         assert "epsilon at delta=1e-05 must stay <= 3.3" in one["stopped"]
     assert ranks[0]["stopped"].startswith("BudgetExceeded: ")
     assert ranks[1]["stopped"].startswith("RuntimeError: rank 1: stopped, because rank 0 stopped: ")
+    for one in ranks:
+        lacking, other = one["elsewhere"]
+        assert lacking.startswith(
+            "ValueError: every rank must hold the same lack of a ledger (rank 0 has none"
+        )
+        assert "found ranks=[1] different from rank 0" in lacking
+        assert "neighboring_relation=ADD_OR_REMOVE_ONE, found ZERO_OUT" in other
 
 
 @pytest.fixture(scope="module")

@@ -96,6 +96,22 @@ def test_a_rank_draws_the_rows_of_its_examples():
     assert torch.equal(torch.cat([p[:, i] for i in range(3) for p in parts if i < p.shape[1]]), whole[0])
 
 
+def test_a_rank_draws_for_a_slice_of_its_examples():
+    """And of the streams' rows only those between its slice's first and last."""
+    asked = []
+
+    class Noted:
+        def uniform(self, label, shape, *, offset=0):
+            asked.append((offset, shape[0]))
+            return Keyed().open([1]).at(4).uniform(label, shape, offset=offset)
+
+    draws = ShardStreams(streams=Noted(), places=np.arange(20)[1::3])
+    whole = draws.uniform("dropout", (7, 3))
+    assert torch.equal(draws.uniform("dropout", (2, 3), offset=4), whole[:, 4:6])
+    assert torch.equal(draws.uniform("dropout", (3, 3), offset=5)[:, :2], whole[:, 5:])
+    assert asked == [(1, 19), (13, 4), (16, 4)]
+
+
 def test_a_rank_without_examples_draws_for_its_padding():
     draws = ShardStreams(streams=Keyed().open([1]).at(4), places=np.arange(0))
     assert draws.uniform("dropout", (8, 3)).shape == (1, 8, 3)

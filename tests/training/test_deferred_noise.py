@@ -1,12 +1,16 @@
 """Tables that are trained by rows: settled before anything leaves the trainer, resumed exactly."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
 from torch.optim import SGD, lr_scheduler
 
-from clifftop.gradients import VmapEngine
-from clifftop.tables import DeferredTables
+from clifftop.capture import CapturedSumming
+from clifftop.noise import Keyed, Secure
+from clifftop.tables import DeferredTables, StreamNormals
+from clifftop.training import Fixed
 
 ROWS = 400
 
@@ -55,7 +59,6 @@ def make_recommender(make):
             "criterion": squared,
             "inputs": (ids,),
             "targets": (targets,),
-            "engine": VmapEngine(),
             "deferred": None if dense else Watched(DeferredTables(model, optimizer, seed=5)),
         }
         return make(sigma=sigma, **(parts | changes))
@@ -112,6 +115,75 @@ def test_it_resumes_exactly(make_recommender, flat, tmp_path):
     second.load(tmp_path / "x")
     second.fit(steps=4)
     assert torch.equal(flat(whole), flat(second))
+
+
+@pytest.mark.parametrize(
+    ("parts", "stopped"),
+    [({}, 3), ({}, 6), ({}, 9), ({"summing": CapturedSumming()}, 6)],
+    ids=["3", "6", "9", "captured"],
+)
+def test_a_run_with_everything_resumes_bit_for_bit(make_recommender, flat, tmp_path, parts, stopped):
+    """With evaluations, a schedule and checkpoints on their own beats; other seeds are overruled."""
+    ends, heard = [], []
+    for resumed in (False, True):
+        seen = {}
+
+        def look(step, module, seen=seen):
+            assert not module.training
+            seen[step] = module.table.weight.detach().clone()
+
+        def build(seed, tables_seed):
+            trainer = make_recommender(seed=seed, **parts)
+            trainer.deferred.tables.close()
+            trainer.deferred = None
+            tables = DeferredTables(trainer.module, trainer.optimizer, seed=tables_seed)
+            return make_recommender(
+                module=trainer.module,
+                optimizer=trainer.optimizer,
+                scheduler=trainer.scheduler,
+                seed=seed,
+                deferred=tables,
+                **parts,
+            )
+
+        beats = {"evaluate": look, "evaluate_every": 2, "checkpoint_every": 3}
+        trainer = build(0, 5)
+        if resumed:
+            trainer.fit(steps=stopped, checkpoint=tmp_path / "b", **beats)
+            trainer = build(8, 6)
+            trainer.load(tmp_path / "b")
+        else:
+            # What `fit` does at its end, it does here too.
+            trainer.fit(steps=stopped, checkpoint=tmp_path / "a", **beats)
+        trainer.fit(steps=12 - stopped, checkpoint=tmp_path / "a", **beats)
+        ends.append(flat(trainer))
+        heard.append(seen)
+    assert torch.equal(*ends)
+    assert heard[0].keys() == heard[1].keys() == {2, 4, 6, 8, 10, 12, stopped}
+    rows = [heard[0][step] for step in sorted(heard[0])]
+    for step, found in heard[0].items():
+        assert torch.equal(found, heard[1][step])
+    for before, after in pairwise(rows):
+        assert (before != after).any(1).all()  # at each evaluation every row had all its noise
+
+
+@pytest.mark.parametrize(
+    "parts", [{"summing": CapturedSumming()}, {"microbatches": Fixed(4)}], ids=["captured", "slices"]
+)
+def test_other_ways_to_the_sum_train_alike(make_recommender, flat, parts):
+    plain, other = make_recommender(), make_recommender(**parts)
+    plain.fit(steps=6)
+    other.fit(steps=6)
+    assert torch.allclose(flat(plain), flat(other), rtol=1e-4, atol=1e-5)
+
+
+def test_rows_are_settled_by_cryptographic_noise_unless_told_otherwise():
+    like = torch.zeros(9)
+    drawn = [
+        StreamNormals(3, kind)(purpose="read 0", step=4, like=like) for kind in (None, Secure(), Keyed())
+    ]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
 
 
 def test_several_ranks_are_refused(make_recommender):

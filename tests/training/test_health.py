@@ -1,21 +1,18 @@
-"""Numbers that are no longer numbers, lower precision, several ranks."""
+"""Numbers that are no longer numbers, several ranks."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
+from clifftop import events
 from clifftop.checks import NoChecks
 from clifftop.clipping import Flat
-from clifftop.criteria import cross_entropy
-from clifftop.flow import Batch
-from clifftop.gradients import LoopEngine, PerExampleLoss, VmapEngine
-from clifftop.gradients.base import trainable_parameters
+from clifftop.clipping.base import ClippingRule
 from clifftop.training import NonFiniteGradients, NonFiniteParameters
 from clifftop.training.health import BatchWatch, require_finite
-from clifftop.training.precision import AutocastCriterion, autocast_module
 
 
 def test_a_batch_of_nothing_finite_warns_once_and_names_no_example(make):
@@ -63,56 +60,6 @@ def test_large_but_finite_parameters_go_on():
         require_finite({"w": torch.tensor([1.0, -torch.inf])}, steps_done=1)
 
 
-def model() -> nn.Module:
-    torch.manual_seed(2)
-    return nn.Sequential(nn.Linear(5, 64), nn.Tanh(), nn.Linear(64, 3))
-
-
-@pytest.mark.parametrize("engine", [LoopEngine(), VmapEngine()], ids=lambda e: type(e).__name__)
-def test_bfloat16_trains_with_weights_in_float32(make, engine):
-    trainer = make(module=model(), engine=engine, autocast=torch.bfloat16, sigma=0.2, prob=0.5)
-    losses = []
-    trainer.fit(steps=25, on_step=lambda step, record: losses.append(record.loss.item()))
-    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
-    for p in trainer.module.parameters():
-        assert p.dtype == p.grad.dtype == torch.float32
-    state = trainer.optimizer.state_dict()["state"]
-    assert all(s["exp_avg"].dtype == torch.float32 for s in state.values())
-    assert list(trainer.module.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
-
-
-@pytest.mark.parametrize("engine", [LoopEngine(), VmapEngine()], ids=lambda e: type(e).__name__)
-def test_the_bound_holds_in_bfloat16(engine):
-    """Each example's weighted gradient, alone, has norm <= C (1 + 1e-6)."""
-    net, device = model(), torch.device("cpu")
-    twin = autocast_module(net, device, torch.bfloat16)
-    loss = PerExampleLoss(module=twin, criterion=AutocastCriterion(cross_entropy, device, torch.bfloat16))
-    x = torch.randn(9, 5, generator=torch.Generator().manual_seed(1)) * torch.logspace(-3, 3, 9)[:, None]
-    batch = Batch(inputs=(x[None],), targets=(torch.arange(9)[None] % 3,), mask=torch.ones(1, 9).bool())
-    params = {n: p[None] for n, p in trainable_parameters(net).items()}
-    grads = engine(loss, params, batch, dict.fromkeys(params, 0))
-    assert grads.losses.dtype == grads.sq_norms().dtype == torch.float32
-    rule = Flat(clip_norm=0.1)
-    weights = rule.weights(grads.sq_norms(), batch.mask, rule.init(device_of=torch.zeros(1)))
-    for i in range(9):
-        alone = grads.weighted_sum(weights * (torch.arange(9) == i)[None, :, None])
-        norm = torch.cat([v.double().flatten() for v in alone.values()]).norm().item()
-        assert norm <= 0.1 * (1 + 1e-6)
-    plain = LoopEngine()(
-        PerExampleLoss(module=net, criterion=cross_entropy), params, batch, dict.fromkeys(params, 0)
-    )
-    assert not torch.equal(plain.losses, grads.losses)  # it did run in bfloat16
-    assert torch.allclose(plain.losses, grads.losses, rtol=0.1, atol=0.05)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
-def test_other_precisions_are_refused(make, dtype):
-    with pytest.raises(
-        ValueError, match=r"autocast must be torch\.bfloat16 or None, found autocast=torch\.float"
-    ):
-        make(autocast=dtype)
-
-
 class TwoRanks:
     """Both ranks of a run in one process: what one adds up waits here for the other."""
 
@@ -150,8 +97,29 @@ def test_two_ranks_release_the_sum_of_their_parts(make):
         assert torch.allclose(ours.grad, theirs.grad, rtol=1e-5, atol=1e-6)
 
 
+class Adaptive(ClippingRule):
+    """A rule that would read every example of the batch, and accounts for it."""
+
+    fixed = Flat(clip_norm=1.0)
+    init, stack, template = fixed.init, fixed.stack, fixed.template
+    groups, weights, norm_bound = fixed.groups, fixed.weights, fixed.norm_bound
+
+    def event(self):
+        return events.Gaussian(10.0)
+
+
+def test_a_rule_that_reads_the_batch_needs_all_of_it(make):
+    plan = replace(make().plan, clipping=Adaptive())
+    make(plan=plan)
+    wanted = "must see all of it, found Adaptive with world_size=2: .* train on one process"
+    with pytest.raises(ValueError, match=wanted):
+        make(plan=plan, ranks=TwoRanks(0, {}))
+
+
 def test_indices_are_dealt_after_the_one_draw(make):
-    trainer = make(ranks=TwoRanks(1, {}))
+    board = {}
+    make(ranks=TwoRanks(0, board))
+    trainer = make(ranks=TwoRanks(1, board))
     indices, batch = trainer._stepper.draw(0, trainer._open_streams)
     assert batch.padded_size == len(indices) // 2
     assert torch.equal(batch.inputs[0][0], trainer.inputs[0][torch.from_numpy(np.asarray(indices))[1::2]])

@@ -185,6 +185,36 @@ def test_gradients_are_views_of_the_noisy_mean_and_nothing_else(make):
     assert record.noise_norm.item() == 0
 
 
+class Counting(nn.Module):
+    """A model that reads a number that is not in its own attributes, and may change from call to call."""
+
+    scale = 1.0
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.linear(x) * Counting.scale
+
+
+def test_why_the_step_is_not_captured_by_default(make, flat):
+    """A captured step keeps what it was traced with; the default does what the module says."""
+    ends = {}
+    for summing in (None, CapturedSumming()):
+        for later in (1.0, 3.0):
+            torch.manual_seed(0)
+            trainer = make(module=Counting(), summing=summing, checks=NoChecks(), prob=1.0)
+            Counting.scale = 1.0
+            trainer.fit(steps=4)
+            Counting.scale = later
+            trainer.fit(steps=4)
+            ends[summing is None, later] = flat(trainer)
+    assert make().summing is None
+    assert not torch.equal(ends[True, 1.0], ends[True, 3.0])
+    assert torch.equal(ends[False, 1.0], ends[False, 3.0])  # why it is not the default
+
+
 def test_another_way_to_the_sum_trains_alike(make, flat):
     ordinary, captured = make(), make(summing=CapturedSumming())
     ordinary.fit(steps=6)

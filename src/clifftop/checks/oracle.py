@@ -49,12 +49,11 @@ class _OneRow:
     """The draws of one example of a batch, for the loop to use alone."""
 
     draws: DrawStream
-    size: int
     row: int
 
-    def uniform(self, label: str, shape: tuple[int, ...]) -> Tensor:
+    def uniform(self, label: str, shape: tuple[int, ...], *, offset: int = 0) -> Tensor:
         """Row ``row`` of what the whole batch draws, ``(R, 1, ...)``."""
-        return self.draws.uniform(label, (self.size, *shape[1:]))[:, self.row : self.row + 1]
+        return self.draws.uniform(label, (1, *shape[1:]), offset=self.row + offset)
 
 
 def engine_findings(
@@ -143,7 +142,7 @@ def _truth(subject: Subject, *, max_examples: int, max_seconds: float) -> _Truth
     for b in range(rows.size):
         if losses and time.monotonic() - started > max_seconds:
             break
-        draws = _OneRow(draws=subject.draws, size=rows.size + 1, row=b)
+        draws = _OneRow(draws=subject.draws, row=b)
         grads = LoopEngine()(subject.loss, params, rows.take([b]).batch(), groups, draws)
         losses.append(grads.losses[0])
         norms.append(grads.sq_norms()[0].double().cpu())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from clifftop.checks.forward import first_pass_findings, state_findings, with_dropout
 from clifftop.checks.independence import independence_findings
@@ -18,6 +17,7 @@ from clifftop.checks.oracle import engine_findings
 from clifftop.checks.ownership import criterion_findings, optimizer_findings
 from clifftop.checks.reach import reach_findings
 from clifftop.checks.report import Findings, Report, make_report
+from clifftop.checks.rules import rules_of
 from clifftop.checks.static import (
     data_findings,
     device_findings,
@@ -27,8 +27,9 @@ from clifftop.checks.static import (
 )
 from clifftop.checks.subject import Rows, Subject, in_double, subject_of, untouched
 from clifftop.flow import DrawStream
-from clifftop.gradients import Criterion, GradientEngine, TapeEngine
-from clifftop.gradients.trace import find_leaves
+from clifftop.gradients import Criterion, GradientEngine
+from clifftop.gradients.graph import GraphEngine
+from clifftop.gradients.randomness import quiet_checkpoints
 from clifftop.noise.streams import generator
 from clifftop.plan import PrivacyPlan
 
@@ -38,9 +39,11 @@ from clifftop.plan import PrivacyPlan
 class _CheckDraws:
     """Uniform numbers for the model's dropouts while it is checked; the same at every check."""
 
-    def uniform(self, label: str, shape: tuple[int, ...]) -> Tensor:
+    def uniform(self, label: str, shape: tuple[int, ...], *, offset: int = 0) -> Tensor:
         """Uniform numbers in [0, 1), ``(1, *shape)``, float32."""
-        return torch.from_numpy(generator(0, f"checks/{label}").random(shape, dtype=np.float32))[None]
+        upto = (offset + shape[0], *shape[1:])
+        drawn = generator(0, f"checks/{label}").random(upto, dtype=np.float32)
+        return torch.from_numpy(drawn[offset:])[None]
 
 
 _PASSES = 20
@@ -171,7 +174,7 @@ def check(
         inputs: examples, each tensor ``(N, ...)``; the first ``limits.max_examples`` are read.
         targets: their targets, each ``(N, ...)``.
         optimizer: None leaves out what concerns it.
-        engine: the engine that will train, held to the loop; None for `TapeEngine`.
+        engine: the engine that will train, held to the loop; None for `GraphEngine`.
         plan: None leaves out what concerns it.
         draws: feeds dropout; by default a stream of the checks' own.
         num_examples: size of the data set, for the plan; N unless given.
@@ -192,7 +195,7 @@ def check(
     clifftop.checks.report.NotPrivate: examples must not share statistics, found BatchNorm1d at '1', ...
     """
     limits = FirstExamples() if limits is None else limits
-    engine = TapeEngine() if engine is None else engine
+    engine = GraphEngine() if engine is None else engine
     lengths = {len(x) for x in (*inputs, *targets)}
     if len(lengths) != 1 or lengths == {0}:
         raise ValueError(
@@ -202,20 +205,20 @@ def check(
     size = min(lengths.pop(), limits.max_examples)
     rows = Rows(inputs=tuple(x[:size] for x in inputs), targets=tuple(y[:size] for y in targets))
     unused: tuple[str, ...] = ()
+    by: Mapping[str, str] = {}
     found = _static(module, rows)
     if not found.problems:
         subject = subject_of(module, criterion, rows, _CheckDraws() if draws is None else draws)
-        with untouched(module, criterion):
+        with untouched(module, criterion), quiet_checkpoints():
             dynamic, unused = _dynamic(subject, engine, limits)
+            by = {} if dynamic.problems else rules_of(subject, engine)
         found += dynamic
     found += criterion_findings(module, criterion)
     if optimizer is not None:
         found += optimizer_findings(module, optimizer)
     if plan is not None:
         found += plan_findings(plan, len(inputs[0]) if num_examples is None else num_examples)
-    name = type(engine).__name__
-    by = _rules(module, name) if isinstance(engine, TapeEngine) else {}
-    return make_report(module, found, engine=name, by=by, unused=unused, size=size)
+    return make_report(module, found, engine=type(engine).__name__, by=by, unused=unused, size=size)
 
 
 def _static(module: nn.Module, rows: Rows) -> Findings:
@@ -254,27 +257,25 @@ def _dynamic(
     # In its own precision the engine must run; in float64 it must be exact.
     found += _engine(subject, engine, limits, 1)
     if not found.problems:
-        # What an engine keeps of a model that it has seen must not outlive the copy.
-        apart = replace(engine) if is_dataclass(engine) and not isinstance(engine, type) else engine
-        found += _engine(wide, apart, limits, limits.engine_examples)
+        found += _engine(wide, _apart(engine, subject, wide), limits, limits.engine_examples)
     return found, unused
+
+
+def _apart(engine: GradientEngine, subject: Subject, wide: Subject) -> GradientEngine:
+    """The engine for the float64 copy: what an engine keeps of a model must not outlive the copy."""
+    if isinstance(engine, GraphEngine):
+        # Studied once: the comparison with the loop tells whether the plan fits the copy.
+        mine, copied = (({n: p[None] for n, p in s.params.items()}, s.rows.batch()) for s in (subject, wide))
+        known = engine.study(subject.loss, *mine)
+        if known.plan is not None:
+            return engine.for_copy(known, wide.loss, *copied)
+    return replace(engine) if is_dataclass(engine) and not isinstance(engine, type) else engine
 
 
 def _engine(subject: Subject, engine: GradientEngine, limits: FirstExamples, examples: int) -> Findings:
     return engine_findings(
         subject, engine, max_examples=examples, max_seconds=limits.max_seconds, together=examples > 1
     )
-
-
-def _rules(module: nn.Module, engine: str) -> dict[str, str]:
-    """The rule by which the tape gives each parameter's gradient."""
-    if any(map(is_lazy, module.parameters())):
-        return {}
-    return {
-        name: f"{engine}: {type(leaf.rule).__name__}"
-        for leaf in find_leaves(module)
-        for name in leaf.names.values()
-    }
 
 
 __all__ = ["Checks", "FirstExamples", "NoChecks", "check"]

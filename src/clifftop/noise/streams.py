@@ -22,6 +22,9 @@ from torch import Tensor
 
 from clifftop.flow import Params
 
+_FLOATS_A_BLOCK = 8
+"""A step of Philox's counter gives 256 bits, and a float32 takes 32."""
+
 
 def generator(seed: int, purpose: str, step: int = 0) -> np.random.Generator:
     """The generator of one (seed, purpose, step): Philox, keyed by 128 bits of SHA-256.
@@ -34,6 +37,13 @@ def generator(seed: int, purpose: str, step: int = 0) -> np.random.Generator:
     """
     digest = hashlib.sha256(f"clifftop/{seed}/{purpose}/{step}".encode()).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+
+
+def _philox(rng: np.random.Generator) -> np.random.Philox:
+    """The bit generator of what `generator` makes."""
+    bits = rng.bit_generator
+    assert isinstance(bits, np.random.Philox)
+    return bits
 
 
 def sizes_of(like: Params) -> list[int]:
@@ -75,12 +85,17 @@ class RunStreams(ABC):
         """Add ``std``, ``(R,)``, times `flat_normals` to ``out``, ``(R, P)``, in place."""
         out += std[:, None] * self.spread(self.flat_normals(step, {"": out}))
 
-    def uniforms(self, step: int, label: str, shape: tuple[int, ...]) -> Tensor:
-        """Uniforms in [0, 1) of every distinct seed, ``(S, *shape)``, float32."""
-        rows = [
-            torch.from_numpy(generator(seed, label, step).random(shape, dtype=np.float32))
-            for seed in self.seeds
-        ]
+    def uniforms(self, step: int, label: str, shape: tuple[int, ...], *, offset: int = 0) -> Tensor:
+        """Uniforms in [0, 1) of every distinct seed, ``(S, *shape)``, float32; from row ``offset`` on."""
+        start, size = offset * math.prod(shape[1:]), math.prod(shape)
+        blocks, rest = divmod(start, _FLOATS_A_BLOCK)
+        rows: list[Tensor] = []
+        for seed in self.seeds:
+            rng = generator(seed, label, step)
+            if blocks:
+                _philox(rng).advance(blocks)
+            drawn = rng.random(rest + size, dtype=np.float32)[rest:]
+            rows.append(torch.from_numpy(drawn).view(shape))
         return torch.stack(rows)
 
     def state(self) -> dict[str, Tensor]:
@@ -123,9 +138,12 @@ class StepStreams:
         """``value`` plus ``std`` (``(R,)``) times independent standard normals, as new tensors."""
         return self.streams.add_normals(self.step, value, std)
 
-    def uniform(self, label: str, shape: tuple[int, ...]) -> Tensor:
-        """Uniform numbers in [0, 1), ``(R, *shape)``, float32; equal labels give equal draws."""
-        return self.streams.spread(self.streams.uniforms(self.step, label, shape))
+    def uniform(self, label: str, shape: tuple[int, ...], *, offset: int = 0) -> Tensor:
+        """Uniform numbers in [0, 1), ``(R, *shape)``, float32; equal labels give equal draws.
+
+        With ``offset``, the rows from there on of what a larger batch draws.
+        """
+        return self.streams.spread(self.streams.uniforms(self.step, label, shape, offset=offset))
 
 
 @final

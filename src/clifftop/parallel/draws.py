@@ -20,8 +20,8 @@ class ShardStreams:
     """One step's streams, with the rows of the model's own draws that belong to this rank's examples.
 
     An example then meets the same dropout mask wherever it is computed, and no two examples share one. The
-    rank draws for all rows up to its last and keeps its own. Noise is the same on every rank: it is added
-    after the sums were, once.
+    rank draws for all rows from its first to its last and keeps its own. Noise is the same on every rank: it
+    is added after the sums were, once.
 
     Attributes:
         streams: the streams of the step, the same on every rank.
@@ -39,10 +39,15 @@ class ShardStreams:
         """``value`` plus ``std`` times `normal`."""
         return self.streams.add_normal(value, std)
 
-    def uniform(self, label: str, shape: tuple[int, ...]) -> Tensor:
-        """Uniform numbers in [0, 1), ``(R, *shape)``; rows beyond ``places`` are padding."""
+    def uniform(self, label: str, shape: tuple[int, ...], *, offset: int = 0) -> Tensor:
+        """Uniform numbers in [0, 1), ``(R, *shape)``; rows beyond ``places`` are padding.
+
+        With ``offset``, those of this rank's examples from there on.
+        """
+        known = self.places[offset : offset + shape[0]]
+        first = int(known.min()) if len(known) else 0
         rows = np.zeros(shape[0], dtype=np.int64)
-        known = self.places[: shape[0]]
-        rows[: len(known)] = known
-        whole = self.streams.uniform(label, (int(rows.max(initial=0)) + 1, *shape[1:]))
+        rows[: len(known)] = known - first
+        span = (int(rows.max(initial=0)) + 1, *shape[1:])
+        whole = self.streams.uniform(label, span, offset=first)
         return whole.index_select(1, torch.from_numpy(rows).to(whole.device))

@@ -52,10 +52,12 @@ class SeededDraws:
 
     seeds: tuple[int, ...]
 
-    def uniform(self, label: str, shape: tuple[int, ...]) -> Tensor:
-        """Uniform numbers in [0, 1), ``(R, *shape)``, float64."""
+    def uniform(self, label: str, shape: tuple[int, ...], *, offset: int = 0) -> Tensor:
+        """Uniform numbers in [0, 1), ``(R, *shape)``, float64; with ``offset``, from that row on."""
+        upto = (offset + shape[0], *shape[1:])
         rows = [
-            np.random.default_rng([seed, zlib.crc32(label.encode())]).random(shape) for seed in self.seeds
+            np.random.default_rng([seed, zlib.crc32(label.encode())]).random(upto)[offset:]
+            for seed in self.seeds
         ]
         return torch.from_numpy(np.stack(rows))
 

@@ -192,15 +192,16 @@ class LowRankAdapter(nn.Module):
 class Checkpointed(nn.Module):
     """Layers whose forward pass runs again during the backward pass."""
 
-    def __init__(self, dropout: float = 0.0) -> None:
+    def __init__(self, dropout: float = 0.0, *, reentrant: bool = False) -> None:
         super().__init__()
+        self.reentrant = reentrant
         self.first = nn.Linear(4, 5)
         self.inside = nn.Sequential(nn.Tanh(), nn.Dropout(dropout), nn.Linear(5, 5), nn.Tanh())
         self.last = nn.Linear(5, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, 4)`` to ``(B, 3)``."""
-        return self.last(checkpoint(self.inside, self.first(x), use_reentrant=False))
+        return self.last(checkpoint(self.inside, self.first(x), use_reentrant=self.reentrant))
 
 
 class _Cube(torch.autograd.Function):

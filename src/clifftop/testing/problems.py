@@ -291,8 +291,9 @@ REFUSED: tuple[Problem, ...] = (
     ),
     regression("dropout on merged axes", lambda: sequences.MergedAxes(0.5), (3, 4), (3, 3)),
     regression("dropout in a checkpoint", lambda: odd.Checkpointed(0.5), (4,), (3,)),
+    regression("reentrant checkpoint", lambda: odd.Checkpointed(reentrant=True), (4,), (3,)),
 )
-"""Problems that every engine must refuse: shared statistics, or draws from no named stream."""
+"""Problems that every engine must refuse: shared statistics, draws from no named stream, a hidden graph."""
 
 BATCH_DEPENDENT: tuple[Problem, ...] = (
     regression("batch mean subtracted", mixing.Standardised, (4,), (3,)),

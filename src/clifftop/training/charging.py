@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import secrets
+from functools import partial
 from typing import final
 
 from clifftop.accounting import Ledger
-from clifftop.parallel import Ranks, on_rank_zero
+from clifftop.events import DpEvent
+from clifftop.parallel import Ranks, on_rank_zero, share
 from clifftop.plan import PrivacyPlan
 from clifftop.sampling import FixedOrder
 
@@ -28,39 +30,41 @@ class Charges:
     from the checkpoint.
 
     Args:
-        ledger: of the data set; None charges nothing.
+        ledger: of the data set; None charges nothing. Only rank 0's is read.
         plan: whose steps are charged.
         num_examples: of the data.
         ranks: only rank 0 charges; the others wait for it.
         block: how many steps one entry charges.
 
     Raises:
-        ValueError: the ledger is for another neighbouring relation than the plan.
+        ValueError: the ledger is for another neighbouring relation than the plan, or another rank has one
+            and rank 0 has none.
     """
 
     def __init__(
         self, ledger: Ledger | None, plan: PrivacyPlan, *, num_examples: int, ranks: Ranks, block: int
     ) -> None:
         """See the class."""
-        if ledger is not None and ledger.neighboring_relation is not plan.neighboring_relation:
-            raise ValueError(
-                f"the ledger must have the plan's neighboring_relation={plan.neighboring_relation.name}, "
-                f"found {ledger.neighboring_relation.name}; open the ledger that was made with it"
-            )
         if isinstance(block, bool) or not isinstance(block, int) or block < 1:
             raise ValueError(f"charge_steps must be a whole number >= 1, found charge_steps={block!r}")
-        ranks.agree("choice of whether there is a ledger", repr(ledger is None).encode())
+        ranks.agree("charge_steps", repr(block).encode())
+        on_rank_zero(ranks, partial(_require_relation, ledger, plan))
+        self._charging = share(ranks, b"" if ledger is None else b"yes") != b""
+        if not self._charging:
+            what = "lack of a ledger (rank 0 has none, and no other is charged)"
+            ranks.agree(what, repr(ledger is None).encode())
         self._ledger, self._plan, self._num_examples = ledger, plan, num_examples
         self._ranks, self._block = ranks, block
         self.take_up(new_run())
 
     def take_up(self, run: str) -> None:
         """Go on charging for ``run``, from where its entries in the ledger end."""
-        self.run, self.charged = run, 0
+        self.run = run
         pattern = re.compile(_NOTE.format(run=re.escape(run), first=r"\d+", last=r"(\d+)"))
-        for entry in self._ledger.entries if self._ledger is not None else ():
-            if found := pattern.fullmatch(entry.note):
-                self.charged = max(self.charged, int(found[1]))
+        entries = self._ledger.entries if self._ledger is not None and self._ranks.rank == 0 else ()
+        notes = [pattern.fullmatch(entry.note) for entry in entries]
+        charged = max((int(found[1]) for found in notes if found), default=0)
+        self.charged = int(share(self._ranks, str(charged).encode()))
 
     def before(self, step: int, *, horizon: int) -> None:
         """Charge so that ``step`` (from 1) may be released; ahead to at most ``horizon``.
@@ -68,8 +72,7 @@ class Charges:
         Raises:
             BudgetExceeded: the ledger's budget does not allow it; nothing was charged.
         """
-        ledger = self._ledger
-        if ledger is None or step <= self.charged:
+        if not self._charging or step <= self.charged:
             return
         more = max(step, min(horizon, self.charged + self._block)) - self.charged
         if isinstance(self._plan.sampler, FixedOrder):
@@ -78,5 +81,18 @@ class Charges:
             more += -(self.charged + more) % epoch
         event = self._plan.event(steps=more, num_examples=self._num_examples)
         note = _NOTE.format(run=self.run, first=self.charged + 1, last=self.charged + more)
-        on_rank_zero(self._ranks, lambda: ledger.charge(event, note=note))
+        on_rank_zero(self._ranks, partial(_charge, self._ledger, event, note))
         self.charged += more
+
+
+def _charge(ledger: Ledger | None, event: DpEvent, note: str) -> None:
+    assert ledger is not None  # on rank 0, of a run that charges
+    ledger.charge(event, note=note)
+
+
+def _require_relation(ledger: Ledger | None, plan: PrivacyPlan) -> None:
+    if ledger is not None and ledger.neighboring_relation is not plan.neighboring_relation:
+        raise ValueError(
+            f"the ledger must have the plan's neighboring_relation={plan.neighboring_relation.name}, "
+            f"found {ledger.neighboring_relation.name}; open the ledger that was made with it"
+        )

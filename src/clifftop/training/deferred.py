@@ -9,6 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 from clifftop.flow import Batch, Params
+from clifftop.gradients import PerExampleLoss
 from clifftop.noise import Gaussian
 from clifftop.parallel import Ranks
 from clifftop.plan import PrivacyPlan
@@ -29,6 +30,10 @@ class DeferredNoise(Protocol):
 
     def begin(self, batch: Batch) -> Params:
         """Settle the rows that ``batch`` reads, and give them: ``(1, rows read, ...)`` each."""
+        ...
+
+    def loss(self, loss: PerExampleLoss) -> PerExampleLoss:
+        """``loss`` with what the step's reading goes by among its constants."""
         ...
 
     def reading(self) -> AbstractContextManager[None]:

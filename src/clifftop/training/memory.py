@@ -16,7 +16,7 @@ from clifftop.gradients.base import (
     refuse_unprotectable,
     with_own_buffers,
 )
-from clifftop.gradients.randomness import first_examples, first_run
+from clifftop.gradients.randomness import first_examples, first_run, quiet_checkpoints
 
 UNKNOWN_FREE_BYTES = 4 * 2**30
 """What is taken to be free where the system does not say."""
@@ -74,6 +74,7 @@ def _saved_bytes(loss: PerExampleLoss, params: Params, batch: Batch, size: int) 
     with (
         torch.random.fork_rng(devices=devices),
         torch.enable_grad(),
+        quiet_checkpoints(),
         saved_tensors_hooks(pack, lambda x: x),
     ):
         # The losses are held until the count is made, and with them every saved tensor: no address repeats.

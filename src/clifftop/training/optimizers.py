@@ -47,11 +47,16 @@ def require_fitting(
 
 
 def only_device(parameters: Mapping[str, Tensor]) -> torch.device:
-    """The device that all parameters lie on. Errors: ValueError if they lie on several, or there are none."""
+    """The device that all parameters lie on. Errors: ValueError for several devices, none, or meta."""
     devices = sorted({str(p.device) for p in parameters.values()})
     if len(devices) != 1:
         raise ValueError(
             f"the module must have trainable parameters, all on one device, found devices={devices}; "
             "move it with module.to(device), or use clifftop.parallel for several"
+        )
+    if devices == ["meta"]:
+        raise ValueError(
+            "parameters must hold numbers, found them on the meta device; call module.to_empty(device=...), "
+            "load or initialise them, then build the optimiser"
         )
     return torch.device(devices[0])

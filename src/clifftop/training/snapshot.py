@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from clifftop.codec import CodecError, encode
+from clifftop.noise import StreamKind
+from clifftop.plan import PrivacyPlan
 
 
 def described(value: object) -> Any:
@@ -46,6 +49,31 @@ def require_alike(saved: object, here: object) -> None:
             f"a run resumes in a trainer that is constructed alike, found {'; '.join(found[:3])}{more}; "
             "construct the Trainer as the one that was saved"
         )
+
+
+def claims_of(
+    *,
+    plan: PrivacyPlan,
+    num_examples: int,
+    streams: StreamKind,
+    trained: Iterable[str],
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: LRScheduler | None,
+    tables: Iterable[str],
+) -> dict[str, Any]:
+    """What two trainers must have in common to train together, or one after the other."""
+    return {
+        "plan": described(plan),
+        "num_examples": num_examples,
+        "streams": described(streams),
+        "trained": dict.fromkeys(trained, True),
+        "module": tensors_of(module),
+        "optimizer": type(optimizer).__name__,
+        "optimizer_groups": [len(group["params"]) for group in optimizer.param_groups],
+        "scheduler": None if scheduler is None else type(scheduler).__name__,
+        "deferred": list(tables),
+    }
 
 
 def state_of(value: object) -> Any:

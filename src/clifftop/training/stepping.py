@@ -127,11 +127,12 @@ class Stepper:
     ) -> tuple[NoisySum, PrivacyState, StepRecord | None]:
         """The private gradient of ``step`` on ``batch``, this rank's part of the rows ``indices``."""
         params = {name: p.detach()[None] for name, p in self._parameters.items()}
+        loss = self._loss()
         reading: AbstractContextManager[None] = nullcontext()
         if self._deferred is not None:
             params |= self._deferred.begin(batch)
             reading = self._deferred.reading()
-        loss = self._loss()
+            loss = self._deferred.loss(loss)
         several = self._ranks.world_size > 1
         at = streams.at(step)
         draws: Streams = at
@@ -158,6 +159,14 @@ class Stepper:
                 watch=self.watch,
                 summing=self._summing,
             )
+
+    def release(self, noisy: NoisySum) -> None:
+        """Hand the noisy gradient to the optimiser, and to the tables at the learning rate of this step."""
+        tables = () if self._deferred is None else self._deferred.names
+        for name, parameter in self._parameters.items():
+            parameter.grad = None if name in tables else noisy.value[name][0]
+        if self._deferred is not None:
+            self._deferred.apply({name: noisy.value[name] for name in tables}, float(noisy.noise_std[0]))
 
     def _loss(self) -> PerExampleLoss:
         if self._model is not self._module:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, final, overload
 
@@ -15,12 +14,12 @@ from torch.utils.data import Dataset, default_collate
 
 from clifftop import __version__, accounting
 from clifftop.accounting import Bound, Ledger, Target
-from clifftop.checks import Checks, FirstExamples
+from clifftop.checks import Checks, FirstExamples, recheck
 from clifftop.events import DpEvent, NoOp
 from clifftop.gradients import Criterion, GradientEngine
 from clifftop.gradients.graph import GraphEngine
 from clifftop.noise import RunStreams, Secure, StreamKind
-from clifftop.parallel import Alone, Ranks, agree_on_parameters, agree_on_seed, on_rank_zero
+from clifftop.parallel import Alone, Ranks, agree_on_facts, agree_on_parameters, agree_on_seed
 from clifftop.plan import PrivacyPlan
 from clifftop.private_gradient import PrivacyState, StepRecord, Summing, initial_state
 from clifftop.training import snapshot
@@ -29,11 +28,13 @@ from clifftop.training.checkpoint import CheckpointError, read, write
 from clifftop.training.data import Collate, rows_of
 from clifftop.training.deferred import DeferredNoise, require_deferrable
 from clifftop.training.duration import Every, steps_in_epochs, steps_to_go
+from clifftop.training.evaluating import evaluating
 from clifftop.training.health import require_finite
 from clifftop.training.microbatches import Automatic, Microbatches
 from clifftop.training.optimizers import only_device, require_fitting
 from clifftop.training.progress import Clock, Progress
 from clifftop.training.stepping import Stepper
+from clifftop.training.together import agree_on_replicas, require_shareable, write_once
 
 OnStep = Callable[[int, StepRecord], None]
 Evaluate = Callable[[int, nn.Module], None]
@@ -130,9 +131,10 @@ class Trainer:
         device = only_device(self._parameters)
         require_fitting(self._parameters, self.optimizer, self.scheduler)
         require_deferrable(self.deferred, self.plan, self.ranks)
+        require_shareable(self.plan, self.ranks)
         self.plan.event(steps=1, num_examples=self.num_examples)  # refuses what cannot be claimed
         self._state: PrivacyState = initial_state([self.plan], next(iter(self._parameters.values())))
-        self.ranks.agree("construction of the Trainer", repr(self._claims()).encode())
+        agree_on_facts(self.ranks, self._claims())
         agree_on_parameters(self.ranks, self._parameters)
         self.seed = agree_on_seed(self.ranks, self.seed)
         self._open_streams: RunStreams = self.streams.open([self.seed])
@@ -221,6 +223,7 @@ class Trainer:
 
         Raises:
             NonFiniteParameters: training diverged; no checkpoint was overwritten.
+            NotPrivate: parameters were frozen, unfrozen or replaced since this trainer was made.
         """
         total = steps_to_go(
             self.plan,
@@ -232,6 +235,8 @@ class Trainer:
         )
         evaluation = Every(evaluate_every, "evaluate_every")
         saving = Every(checkpoint_every, "checkpoint_every")
+        recheck(self.module, self.optimizer, protected=self._parameters)
+        agree_on_replicas(self.ranks, self.module, self.seed)
         horizon, clock = self.steps_done + total, Clock(progress, total)
         self.ranks.agree("number of steps", repr((self.steps_done, total)).encode())
         for done in range(1, total + 1):
@@ -268,6 +273,9 @@ class Trainer:
         It holds the seed. The module's part is its own ``state_dict``, under its own names.
         """
         self._settle()
+        return self._settled_state()
+
+    def _settled_state(self) -> dict[str, Any]:
         return {
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -323,18 +331,20 @@ class Trainer:
             self._stepper.sized, self._stepper.size = chosen["sized"], chosen["size"]
 
     def save(self, path: Path | str) -> None:
-        """Write `state_dict` to a file, whole or not at all; with several ranks, rank 0 writes.
+        """Write `state_dict` to a file, whole or not at all; every rank calls it, and rank 0 writes.
 
         Raises:
             NonFiniteParameters: a parameter is NaN or infinite; the file that was there is untouched.
             CheckpointError: it could not be written; the file that was there is untouched.
+            ValueError: the ranks' parameters have come apart.
         """
+        agree_on_replicas(self.ranks, self.module, self.seed)
         require_finite(self._parameters, steps_done=self.steps_done)
-        state = self.state_dict()
-        on_rank_zero(self.ranks, partial(write, Path(path), state))
+        self._settle()
+        write_once(self.ranks, self.optimizer, lambda: write(Path(path), self._settled_state()))
 
     def load(self, path: Path | str) -> None:
-        """Go on from what `save` wrote. Code in the file, if there were any, would not run.
+        """Go on from what `save` wrote; every rank loads. Code in the file, if there were any, would not run.
 
         Raises:
             CheckpointError: no such file, another kind of file, a damaged one, or one of another run; the
@@ -347,19 +357,16 @@ class Trainer:
             raise CheckpointError(f"{path}: {error}") from error
 
     def _claims(self) -> dict[str, Any]:
-        """What two trainers must have in common for one to go on where the other stopped."""
-        scheduler = None if self.scheduler is None else type(self.scheduler).__name__
-        return {
-            "plan": snapshot.described(self.plan),
-            "num_examples": self.num_examples,
-            "streams": snapshot.described(self.streams),
-            "trained": dict.fromkeys(self._parameters, True),
-            "module": snapshot.tensors_of(self.module),
-            "optimizer": type(self.optimizer).__name__,
-            "optimizer_groups": [len(group["params"]) for group in self.optimizer.param_groups],
-            "scheduler": scheduler,
-            "deferred": [] if self.deferred is None else list(self.deferred.names),
-        }
+        return snapshot.claims_of(
+            plan=self.plan,
+            num_examples=self.num_examples,
+            streams=self.streams,
+            trained=self._parameters,
+            module=self.module,
+            optimizer=self.optimizer,
+            scheduler=self.scheduler,
+            tables=() if self.deferred is None else self.deferred.names,
+        )
 
     def _advance(self, *, diagnose: bool, horizon: int) -> StepRecord | None:
         if not self._checked:
@@ -373,12 +380,7 @@ class Trainer:
         )
         # Counted before the release: an interrupted step may cost privacy that it never used, not less.
         self.steps_done += 1
-        tables = () if self.deferred is None else self.deferred.names
-        for name, parameter in self._parameters.items():
-            parameter.grad = None if name in tables else noisy.value[name][0]
-        if self.deferred is not None:
-            # At this step's learning rate, before the scheduler moves it.
-            self.deferred.apply({name: noisy.value[name] for name in tables}, float(noisy.noise_std[0]))
+        self._stepper.release(noisy)
         self.optimizer.step()
         if self.scheduler is not None:
             self.scheduler.step()
@@ -390,11 +392,5 @@ class Trainer:
 
     def _evaluate(self, evaluate: Evaluate) -> None:
         self._settle()
-        modes = {layer: layer.training for layer in self.module.modules()}
-        self.module.eval()
-        try:
-            with torch.no_grad():
-                evaluate(self.steps_done, self.module)
-        finally:
-            for layer, training in modes.items():
-                layer.training = training
+        with evaluating(self.module):
+            evaluate(self.steps_done, self.module)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import final
 from weakref import WeakKeyDictionary
 
@@ -130,6 +130,12 @@ class GraphEngine:
             refuse_unprotectable(loss.module)
             kept[key] = _study(loss, params, batch, self.choices)
         return kept[key]
+
+    def for_copy(self, known: Known, loss: PerExampleLoss, params: Params, batch: Batch) -> GraphEngine:
+        """An engine of its own for a copy, in any precision, of a model whose plan is ``known``."""
+        other = replace(self)
+        other._known[loss.module] = {model_signature(loss, params, batch): known}  # noqa: SLF001  its own class
+        return other
 
 
 def _one_run(known: Known, plan: GraphPlan, run: Run, groups: GroupMap) -> PerExampleGrads:
