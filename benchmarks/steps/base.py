@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,8 +35,13 @@ class Engine(ABC):
     def __init__(self, task: Task, settings: Settings) -> None:
         self.task, self.settings = task, settings
         self.module = self.model()
-        self.inputs, self.targets = task.batch()
+        self._batches = itertools.cycle([task.batch(i) for i in range(task.num_batches)])
+        self.advance()
         self.prepare()
+
+    def advance(self) -> None:
+        """Go on to the task's next batch; an engine that keeps its batch at hand stays with the first."""
+        self.inputs, self.targets = next(self._batches)
 
     def model(self) -> nn.Module:
         """The task's model."""

@@ -191,39 +191,27 @@ class ByCompiledStep(ByPrivateStep):
     compiled = True
 
 
-class ByTables(ByGraph):
-    """Tables by the rows that are read, their noise deferred; the rest as `ByGraph`."""
+class ByTables(ByPrivateStep):
+    """Tables by the rows that are read, their noise deferred, in a captured `PrivateStep`."""
 
     def model(self) -> nn.Module:
         """The model whose tables may be deferred."""
         return self.task.model(sparse=True)
 
     def prepare(self) -> None:
-        """Leave the tables out of the parameters."""
+        """The step, with the tables apart."""
+        from clifftop.capture.step import PrivateStep
         from clifftop.tables import DeferredTables
 
-        super().prepare()
+        Clifftop.prepare(self)
         self.tables = DeferredTables(self.module, self.optimizer, seed=0)
-        for name in self.tables.names:
-            del self.params[name], self.owned[name]
-
-    def step(self) -> None:
-        """One private step; the tables take theirs in it."""
-        from clifftop.tables import private_step
-
-        noisy, self.state, _ = private_step(
-            tables=self.tables,
+        self.private_step = PrivateStep(
+            module=self.module,
+            criterion=self.task.criterion,
+            optimizer=self.optimizer,
             plan=self.plan,
-            engine=self.engine,
-            loss=self.loss,
-            params=self.params,
-            batch=self.batch,
-            state=self.state,
-            streams=self.streams.at(self.done),
-            diagnose=False,
+            tables=self.tables,
         )
-        self.done += 1
-        self.update(noisy)
 
     def settled(self) -> dict[str, Tensor]:
         """The parameters after the rows that no step read got their noise."""

@@ -26,6 +26,8 @@ class Task:
         build_sparse: the same model with sparse gradients of its tables, where there are tables.
         target: private over plain that must not be exceeded; to the sparse plain step where there is one.
         rival_target: how many times faster than the fastest rival.
+        num_batches: how many batches the timed steps go through in turn; with one alone, the rows of a
+            table that a step reads would always be in the cache, which in training they are not.
     """
 
     title: str
@@ -36,6 +38,7 @@ class Task:
     target: float
     rival_target: float
     build_sparse: Callable[[], nn.Module] | None = None
+    num_batches: int = 1
 
     def model(self, *, sparse: bool = False) -> nn.Module:
         """The model, the same at each call."""
@@ -45,9 +48,9 @@ class Task:
             raise ValueError("a sparse model needs tables, found a model without; leave this engine out")
         return make()
 
-    def batch(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """The batch, the same at each call."""
-        torch.manual_seed(BATCH_SEED)
+    def batch(self, number: int = 0) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """A batch, the same at each call."""
+        torch.manual_seed(BATCH_SEED + number)
         return self.draw(self.batch_size)
 
 
@@ -263,5 +266,6 @@ TASKS = {
         criterion=click_loss,
         target=2.5,
         rival_target=1.4,
+        num_batches=64,
     ),
 }

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW, lr_scheduler
 
+from clifftop.gradients import GraphEngine
+from clifftop.gradients.graph import Measured
 from clifftop.noise import Gaussian, Keyed
 from clifftop.plan import PrivacyPlan
 from clifftop.sampling import BatchSampler
@@ -269,3 +271,16 @@ def test_the_digest_sees_every_kind_of_value():
         {"a": [torch.tensor(False)]}, {},
     ]  # fmt: skip
     assert len({digest(state) for state in states}) == len(states)
+
+
+def test_measured_choices_are_taken_over(make, tmp_path):
+    """Two ways to a norm differ in rounding: a resumed run must choose as the first one did."""
+
+    def trainer(measured: Measured):
+        return make(engine=GraphEngine(choices=measured))
+
+    first, second = Measured(), Measured()
+    first.load_state_dict({"a layer": {"ghost": 0.1, "formed": 0.2}})
+    trainer(first).save(tmp_path / "run.pt")
+    trainer(second).load(tmp_path / "run.pt")
+    assert second.state_dict() == first.state_dict() != Measured().state_dict()

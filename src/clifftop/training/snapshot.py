@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from clifftop.codec import CodecError, encode
+from clifftop.gradients import GradientEngine
+from clifftop.gradients.graph import Measured
 from clifftop.noise import StreamKind
 from clifftop.plan import PrivacyPlan
 
@@ -118,3 +120,16 @@ def _tensor(value: object) -> str:
 
 def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def measurements_of(engine: GradientEngine) -> dict[str, Any] | None:
+    """What an engine has measured to choose its ways by; two ways differ in rounding."""
+    choices = getattr(engine, "choices", None)
+    return choices.state_dict() if isinstance(choices, Measured) else None
+
+
+def take_measurements(engine: GradientEngine, state: Mapping[str, Any] | None) -> None:
+    """Let an engine choose as the saved run did; without measurements it chooses by itself."""
+    choices = getattr(engine, "choices", None)
+    if isinstance(choices, Measured) and state is not None:
+        choices.load_state_dict(state)

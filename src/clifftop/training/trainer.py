@@ -287,6 +287,7 @@ class Trainer:
             "noise": snapshot.state_of(self._state.noise),
             "deferred": None if self.deferred is None else self.deferred.state_dict(),
             "run": self._charges.run,
+            "measurements": snapshot.measurements_of(self.engine),
             "microbatches": {
                 "chosen_by": snapshot.described(self.microbatches),
                 "sized": self._stepper.sized,
@@ -325,6 +326,7 @@ class Trainer:
         )
         self.steps_done = state["steps_done"]
         self._charges.take_up(state["run"])
+        snapshot.take_measurements(self.engine, state["measurements"])
         chosen = state["microbatches"]
         if chosen["chosen_by"] == snapshot.described(self.microbatches):
             # Another size would add floats in another order.
