@@ -168,12 +168,7 @@ class PrivateStep:
 
     @torch.no_grad()
     def _by_graph(self, inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Sequence[Tensor] | None:
-        size = len(inputs[0])
-        mask: Tensor | None = None
-        if bucket(size) != size:
-            # Few graphs serve batches of all sizes.
-            mask = (torch.arange(bucket(size), device=inputs[0].device) < size)[None]
-            inputs, targets = _longer(inputs, mask), _longer(targets, mask)
+        inputs, targets, mask = _filled_up(inputs, targets)
         key = (
             mask is None,
             *[(x.shape, x.stride(), x.dtype, x.device) for x in (*inputs, *targets)],
@@ -298,10 +293,17 @@ def _whole(inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Batch:
     )
 
 
-def _longer(tensors: Sequence[Tensor], mask: Tensor) -> list[Tensor]:
-    """Each tensor with its first row again, up to the length of ``mask`` ``(1, B)``."""
-    size = mask.shape[1]
-    return [torch.cat([x, x[:1].expand(size - len(x), *x.shape[1:])]) for x in tensors]
+def _filled_up(
+    inputs: Sequence[Tensor], targets: Sequence[Tensor]
+) -> tuple[Sequence[Tensor], Sequence[Tensor], Tensor | None]:
+    """The batch with its first rows again, up to one of a few sizes, and which rows count if not all do."""
+    size = len(inputs[0])
+    longer = bucket(size)
+    if longer == size:
+        return inputs, targets, None
+    mask = (torch.arange(longer, device=inputs[0].device) < size)[None]
+    filled = [torch.cat([x, x[:1].expand(longer - size, *x.shape[1:])]) for x in (*inputs, *targets)]
+    return filled[: len(inputs)], filled[len(inputs) :], mask
 
 
 def _padded(inputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Batch:
