@@ -19,7 +19,18 @@ def counting() -> FlopCounterMode:
         aten._scaled_dot_product_flash_attention_for_cpu: attention_flops,  # noqa: SLF001 - its only name
         aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward_flops,  # noqa: SLF001
     }
+    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        formulas[torch.ops.mkldnn._linear_pointwise] = linear_flops  # noqa: SLF001 - its only name
     return FlopCounterMode(display=False, custom_mapping=formulas)
+
+
+def linear_flops(left: Shape, right: Shape, *_: Any, **__: Any) -> int:
+    """Rows of one by rows of the other.
+
+    >>> linear_flops((4, 3), (5, 3))
+    120
+    """
+    return 2 * math.prod(left) * right[0]
 
 
 def attention_flops(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
