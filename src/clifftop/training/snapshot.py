@@ -109,11 +109,6 @@ def tensors_of(module: nn.Module) -> dict[str, str]:
     return {name: _tensor(value) for name, value in module.state_dict().items()}
 
 
-def tensors_in(state: Mapping[str, Any]) -> dict[str, str]:
-    """The same of a saved state."""
-    return {name: _tensor(value) for name, value in state.items()}
-
-
 def _tensor(value: object) -> str:
     return f"{value.dtype}{list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 

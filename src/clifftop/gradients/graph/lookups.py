@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from clifftop.gradients.graph.contributions import Contribution
+from clifftop.gradients.graph.base import Contribution, root, widened
 
 
 @final
@@ -27,7 +27,7 @@ class Lookups(Contribution):
 
     def norms(self) -> Tensor:
         """Norms ``(B,)``."""
-        g = self.g if self.g.dtype == torch.float64 else self.g.float()
+        g = widened(self.g)
         count = len(self.indices)
         if count == 0:
             return g.new_zeros(self.size)
@@ -39,19 +39,21 @@ class Lookups(Contribution):
         owner = torch.zeros_like(self.owners).index_put((slots,), self.owners[order])
         squares = torch.linalg.vector_norm(summed, dim=1).double().square()
         total = torch.zeros(self.size, dtype=torch.float64, device=g.device)
-        return total.index_add(0, owner, squares).sqrt().to(g.dtype)
+        return root(total.index_add(0, owner, squares), g)
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """Sum of weight times gradient, of the value's shape."""
-        g = self.g if self.g.dtype == torch.float64 else self.g.float()
+        g = widened(self.g)
         own = g * weights.to(g.dtype)[self.owners][:, None]
         return g.new_zeros(self.num_rows, g.shape[1]).index_add(0, self.indices, own)
 
     def rows(self) -> Tensor:
         """The gradients, ``(B, *shape)``."""
-        flat = self.g.new_zeros(self.size * self.num_rows, self.g.shape[1])
-        flat.index_add_(0, self.owners * self.num_rows + self.indices, self.g)
-        return flat.view(self.size, self.num_rows, -1)
+        g = widened(self.g)
+        flat = g.new_zeros(self.size * self.num_rows, g.shape[1])
+        return flat.index_add(0, self.owners * self.num_rows + self.indices, g).view(
+            self.size, self.num_rows, -1
+        )
 
     def without(self, drop: Tensor) -> Lookups:
         """With zeros for the marked examples."""

@@ -12,18 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from clifftop.gradients.instantiated import row_sq_norms
 from clifftop.gradients.rules import products
-
-
-def ghost_is_cheaper(positions: int, d: int, p: int) -> bool:
-    """Whether products of positions cost less than the gradient itself."""
-    return positions * (d + p) <= d * p
-
-
-def single_sq_norms(a: Tensor, g: Tensor) -> Tensor:
-    """Squared norms ``(N, B)`` for one position: ``(N, B, d)`` and ``(N, B, p)``."""
-    return row_sq_norms(a) * row_sq_norms(g)
 
 
 def ghost_sq_norms(a: Tensor, g: Tensor) -> Tensor:

@@ -10,36 +10,29 @@ from clifftop.gradients.graph.lookups import Lookups
 from clifftop.gradients.graph.operations.base import Finish, Grads, Use, only
 from clifftop.gradients.graph.operations.masks import by_masks
 from clifftop.gradients.graph.refusals import GraphUnsuited
+from clifftop.gradients.graph.walk import Node
+from clifftop.gradients.rules.embedding import without_row
+
+
+def _refuse_frequencies(node: Node) -> None:
+    if node._saved_scale_grad_by_freq:
+        raise GraphUnsuited(
+            "an embedding must not scale gradients by frequency in the batch, found one that does"
+        )
 
 
 def embedding(use: Use) -> Finish:
     """Rows of a table."""
     node = use.node
-    if node._saved_scale_grad_by_freq:
-        raise GraphUnsuited(
-            "an embedding must not scale gradients by frequency in the batch, found one that does"
-        )
-    indices, padding = node._saved_indices, node._saved_padding_idx
-    (rows, width) = use.values[0]
-
-    def finish(grads: Grads) -> dict[int, Contribution]:
-        g = use.layout.examples_first(only(grads), use.size).reshape(use.size, -1, width)
-        places = use.layout.examples_first(indices, use.size).reshape(use.size, -1)
-        if 0 <= padding < rows:
-            g = torch.where((places == padding)[..., None], 0, g)
-        return {0: Gather(places, g, rows)}
-
-    return finish
+    _refuse_frequencies(node)
+    return _lookup(use, node._saved_indices, padding=node._saved_padding_idx)
 
 
 def embedding_bag(use: Use) -> Finish:
     """Sums or means of rows; for maxima see `by_masks`."""
     node = use.node
     mode, indices, weights = node._saved_mode, node._saved_indices, node._saved_per_sample_weights
-    if node._saved_scale_grad_by_freq:
-        raise GraphUnsuited(
-            "an embedding must not scale gradients by frequency in the batch, found one that does"
-        )
+    _refuse_frequencies(node)
     if mode == _MAXIMUM:
         return by_masks(use)
     bags, sizes, padding = node._saved_result1, node._saved_result2, node._saved_padding_idx
@@ -54,7 +47,7 @@ def embedding_bag(use: Use) -> Finish:
         own = g[bags] if weights is None else g[bags] * weights[:, None]
         if mode == _MEAN:
             own = own / sizes[bags].clamp_min(1)[:, None]
-        own = torch.where((indices == padding)[:, None], 0, own)
+        own = without_row(indices, own, padding)
         # Bags may differ in length; each index belongs to the example of its bag.
         owner = use.layout.per_element(torch.arange(use.size, device=g.device), 1)[bags]
         return {0: Lookups(indices, owner, own, rows, use.size)}
@@ -83,12 +76,15 @@ def index_select(use: Use) -> Finish:
     return _lookup(use, use.node._saved_index)
 
 
-def _lookup(use: Use, indices: Tensor) -> Finish:
+def _lookup(use: Use, indices: Tensor, *, padding: int = -1) -> Finish:
+    """Rows ``indices`` of a matrix; row ``padding`` gets no gradient, where there is such a row."""
     rows, width = use.values[0]
 
     def finish(grads: Grads) -> dict[int, Contribution]:
         g = use.layout.examples_first(only(grads), use.size).reshape(use.size, -1, width)
         places = use.layout.examples_first(indices, use.size).reshape(use.size, -1)
+        if 0 <= padding < rows:
+            g = without_row(places, g, padding)
         return {0: Gather(places, g, rows)}
 
     return finish
