@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from clifftop.accounting import Bound, epsilon
     from clifftop.capture import PrivateStep
     from clifftop.checks import NoChecks, NotPrivate, check
-    from clifftop.clipping import Flat
+    from clifftop.clipping import Automatic, Flat, PerLayer
     from clifftop.criteria import cross_entropy
     from clifftop.events import NeighboringRelation
     from clifftop.gradients import GraphEngine, LoopEngine, TapeEngine, UnsupportedModule, VmapEngine
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Automatic": "clipping",
     "Axes": "studies",
     "Bound": "accounting",
     "DataParallel": "parallel",
@@ -42,6 +43,7 @@ _HOMES = {
     "NoChecks": "checks",
     "NotPrivate": "checks",
     "OptimizerSpec": "lab",
+    "PerLayer": "clipping",
     "Poisson": "sampling",
     "PrivacyPlan": "plan",
     "PrivateStep": "capture",
@@ -67,6 +69,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Automatic",
     "Axes",
     "Bound",
     "DataParallel",
@@ -81,6 +84,7 @@ __all__ = [
     "NoChecks",
     "NotPrivate",
     "OptimizerSpec",
+    "PerLayer",
     "Poisson",
     "PrivacyPlan",
     "PrivateStep",

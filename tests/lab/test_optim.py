@@ -87,3 +87,25 @@ def test_an_unknown_optimiser_or_option_is_named():
         CohortOptimizer([OptimizerSpec(name="lbfgs", lr=0.1)], params)
     with pytest.raises(SpecError, match=r"options must be sgd's own, found options=\{'beta': 1.0\}"):
         CohortOptimizer([OptimizerSpec(name="sgd", lr=0.1, options={"beta": 1.0})], params)
+
+
+@pytest.mark.parametrize(("name", "options"), SETTINGS, ids=str)
+def test_some_of_the_runs_go_on_bit_for_bit(name, options):
+    """A cohort that lets a run go hands the others' state on; forgetting it would be seen."""
+    g = torch.Generator().manual_seed(1)
+    params = {"w": torch.randn(3, 4, 3, generator=g), "s": torch.randn(3, generator=g)}
+    grads = [{n: torch.randn(p.shape, generator=g) for n, p in params.items()} for _ in range(8)]
+    specs = [OptimizerSpec(name=name, lr=lr, options=options) for lr in LRS]
+    rows, std = [0, 2], torch.zeros(3)
+    whole = {n: p.clone() for n, p in params.items()}
+    cohort = CohortOptimizer(specs, whole)
+    for step, grad in enumerate(grads):
+        if step == 4:
+            kept = {n: p[rows].clone() for n, p in whole.items()}
+            rest = CohortOptimizer([specs[r] for r in rows], kept)
+            rest.take(cohort, torch.tensor(rows))
+        cohort.step(NoisySum(value=grad, noise_std=std))
+        if step >= 4:
+            rest.step(NoisySum(value={n: v[rows] for n, v in grad.items()}, noise_std=std[rows]))
+    for n, p in whole.items():
+        assert torch.equal(kept[n], p[rows]), n

@@ -3,9 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Examples as arrays with one first axis N: what a model takes, and what its outputs are held to.
+
+    Attributes:
+        inputs: one array an argument of the model, ``(N, ...)`` each.
+        targets: one array an argument of the criterion after the output, ``(N, ...)`` each.
+    """
+
+    inputs: tuple[NDArray[Any], ...]
+    targets: tuple[NDArray[Any], ...]
+
+
+class TrainTest(Protocol):
+    """A data set, split once."""
+
+    @property
+    def train(self) -> Rows:
+        """The rows that privacy is about."""
+        ...
+
+    @property
+    def test(self) -> Rows:
+        """The rows that models are judged by."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsDataset:
+    """A `TrainTest` of any arrays."""
+
+    train: Rows
+    test: Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +80,16 @@ class ArrayDataset:
                 f"train and test rows must have one shape, found train row={train_row}, test row={test_row}; "
                 "prepare both in the same way"
             )
+
+    @property
+    def train(self) -> Rows:
+        """The train rows."""
+        return Rows(inputs=(self.train_inputs,), targets=(self.train_targets,))
+
+    @property
+    def test(self) -> Rows:
+        """The test rows."""
+        return Rows(inputs=(self.test_inputs,), targets=(self.test_targets,))
 
     @property
     def num_train(self) -> int:

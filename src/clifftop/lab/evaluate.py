@@ -1,16 +1,17 @@
-"""Accuracy and loss of R runs on their test examples, in one mapped forward pass."""
+"""Losses and scores of R runs on their test examples: one mapped forward pass, or one a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from clifftop.flow import Params
 from clifftop.gradients import Criterion
+from clifftop.gradients.base import call_with
 
 _ELEMENTS = 1 << 24
 
@@ -18,36 +19,67 @@ _ELEMENTS = 1 << 24
 @torch.no_grad()
 def evaluate(
     module: nn.Module,
-    criterion: Criterion,
+    criteria: Mapping[str, Criterion],
     params: Params,
     constants: Params,
     inputs: Sequence[Tensor],
     targets: Sequence[Tensor],
 ) -> dict[str, Tensor]:
-    """Test ``accuracy`` and mean ``loss``, ``(R,)`` each, with the module in eval mode.
+    """The mean of each criterion over the test examples, ``(R,)`` in float64, with the module in eval mode.
 
-    ``inputs`` and ``targets`` are ``(R, M, ...)``; examples are taken in chunks that fit memory.
+    ``inputs`` and ``targets`` are ``(R, M, ...)``; examples are taken in chunks that fit memory. A module
+    that cannot be mapped over runs (a recurrent layer) is called run by run.
     """
-
-    def one_run(
-        params: Params, constants: Params, inputs: Sequence[Tensor], targets: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        output = functional_call(module, {**constants, **params}, tuple(inputs))
-        return (output.argmax(-1) == targets[0]).sum(), criterion(output, *targets).sum()
-
-    runs, count = inputs[0].shape[:2]
-    chunk = max(1, _ELEMENTS // max(1, runs * inputs[0][0, 0].numel()))
-    correct = torch.zeros(runs, dtype=torch.int64)
-    total = torch.zeros(runs, dtype=torch.float64)
+    runs, count = targets[0].shape[:2]
+    widest = max(x[0, 0].numel() for x in (*inputs, *targets))
+    chunk = max(1, _ELEMENTS // max(1, runs * widest))
+    totals = {name: torch.zeros(runs, dtype=torch.float64) for name in criteria}
     with _evaluating(module):
         for start in range(0, count, chunk):
             part = slice(start, start + chunk)
-            right, losses = vmap(one_run)(
-                params, constants, [x[:, part] for x in inputs], [y[:, part] for y in targets]
+            sums = _sums(
+                module,
+                criteria,
+                params,
+                constants,
+                [x[:, part] for x in inputs],
+                [y[:, part] for y in targets],
             )
-            correct += right
-            total += losses.double()
-    return {"accuracy": correct.double() / count, "loss": total / count}
+            for name, value in sums.items():
+                totals[name] += value.double().cpu()
+    return {name: total / count for name, total in totals.items()}
+
+
+def _sums(
+    module: nn.Module,
+    criteria: Mapping[str, Criterion],
+    params: Params,
+    constants: Params,
+    inputs: Sequence[Tensor],
+    targets: Sequence[Tensor],
+) -> dict[str, Tensor]:
+    """Each criterion's sum over the examples, ``(R,)``."""
+
+    def one_run(
+        params: Params, constants: Params, inputs: Sequence[Tensor], targets: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        output = call_with(module, {**constants, **params}, tuple(inputs))
+        return {name: criterion(output, *targets).sum() for name, criterion in criteria.items()}
+
+    try:
+        return vmap(one_run)(params, constants, list(inputs), list(targets))
+    except RuntimeError:  # what torch raises for an operation that it cannot map
+        runs = targets[0].shape[0]
+        alone = [
+            one_run(
+                {name: p[r] for name, p in params.items()},
+                {name: c[r] for name, c in constants.items()},
+                [x[r] for x in inputs],
+                [y[r] for y in targets],
+            )
+            for r in range(runs)
+        ]
+        return {name: torch.stack([sums[name] for sums in alone]) for name in criteria}
 
 
 @contextmanager

@@ -78,6 +78,21 @@ class CohortOptimizer:
         if self._optimizer is not None:
             self._optimizer.load_state_dict(state)
 
+    def take(self, other: CohortOptimizer, rows: Tensor) -> None:
+        """Go on from the state of runs ``rows`` of another cohort's optimiser, with the same settings."""
+        saved = other.state_dict()
+        runs = len(other._lr)
+
+        def chosen(value: object) -> object:
+            if not isinstance(value, Tensor):
+                return value
+            per_run = value.dim() > 0 and len(value) == runs
+            return value.index_select(0, rows) if per_run else value.clone()  # a count of steps
+
+        if saved:
+            state = {p: {name: chosen(v) for name, v in of.items()} for p, of in saved["state"].items()}
+            self.load_state_dict({**saved, "state": state})
+
     def _column(self, like: Tensor) -> Tensor:
         return self._lr.view(-1, *(1,) * (like.dim() - 1))
 

@@ -22,6 +22,7 @@ Scalar = str | int | float | bool | None
 Option = Scalar | tuple["Option", ...]
 
 _LARGEST_SEED = 2**63 - 1  # what a store's integer column holds
+_LARGEST_NOISE_SEED = 2**256 - 1  # it may be a secret, as strong as a key
 
 
 class SpecError(ValueError):
@@ -157,9 +158,15 @@ class RunSpec:
         evaluate_every: steps between evaluations, >= 1.
         seed: whole number in [0, 2**63); keys every random draw of the run.
         streams: a frozen dataclass that says which random streams the run draws from.
+        criterion: names the per-example loss, called as ``(output, *targets) -> (B,)``; its options are
+            keyword arguments of that call.
+        metrics: names scores of the same form; their means over the test examples are recorded under the
+            callables' own names, beside ``loss``.
+        noise_seed: whole number in [0, 2**256) that keys the noise alone, so that runs with one ``seed``
+            may share their data order and each have noise of its own; None draws the noise from ``seed``.
 
     Raises:
-        SpecError: a field outside its range.
+        SpecError: a field outside its range, or two metrics of one name.
         CodecError: a part that has no canonical JSON (found when `id` or `canonical` is asked for).
     """
 
@@ -171,20 +178,32 @@ class RunSpec:
     evaluate_every: int
     seed: int
     streams: Any
+    criterion: Factory = Factory(target="clifftop.criteria:cross_entropy")
+    metrics: tuple[Factory, ...] = (Factory(target="clifftop.criteria:accuracy"),)
+    noise_seed: int | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (
             ("steps", 1, _LARGEST_SEED),
             ("evaluate_every", 1, _LARGEST_SEED),
             ("seed", 0, _LARGEST_SEED),
+            ("noise_seed", 0, _LARGEST_NOISE_SEED),
         ):
             value = getattr(self, name)
+            if name == "noise_seed" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise SpecError(f"{name} must be a whole number in [{low}, {high}], found {name}={value!r}")
         for name in ("plan", "streams"):
             value = getattr(self, name)
             if not is_dataclass(value) or isinstance(value, type):
                 raise SpecError(f"{name} must be a frozen dataclass, found {name}={value!r}")
+        names = ("loss", *self.metric_names)
+        if len(set(names)) < len(names):
+            raise SpecError(
+                f"metrics must have names of their own, other than loss, found {', '.join(names[1:])}; "
+                "give each callable another name"
+            )
 
     @cached_property
     def canonical(self) -> str:
@@ -195,6 +214,16 @@ class RunSpec:
     def id(self) -> str:
         """16 hexadecimal digits, the same for the same content in any process."""
         return content_id(self.canonical)
+
+    @property
+    def noise_key(self) -> int:
+        """What keys the noise: runs with equal keys share it, up to its scale."""
+        return self.seed if self.noise_seed is None else self.noise_seed
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The names under which the metrics are recorded, in their order."""
+        return tuple(metric.target.rpartition(":")[2].rpartition(".")[2] for metric in self.metrics)
 
     @property
     def noise_multiplier(self) -> float | None:

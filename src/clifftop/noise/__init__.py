@@ -3,7 +3,15 @@
 from clifftop.noise.base import NoiseMechanism, NoiseStream
 from clifftop.noise.gaussian import Gaussian, GaussianState
 from clifftop.noise.secure import Secure, SecureStreams
-from clifftop.noise.streams import Keyed, KeyedStreams, RunStreams, StepStreams, StreamKind, generator
+from clifftop.noise.streams import (
+    Keyed,
+    KeyedStreams,
+    OwnNoise,
+    RunStreams,
+    StepStreams,
+    StreamKind,
+    generator,
+)
 
 __all__ = [
     "Gaussian",
@@ -12,6 +20,7 @@ __all__ = [
     "KeyedStreams",
     "NoiseMechanism",
     "NoiseStream",
+    "OwnNoise",
     "RunStreams",
     "Secure",
     "SecureStreams",

@@ -73,6 +73,10 @@ class RunStreams(ABC):
     def flat_normals(self, step: int, like: Params) -> Tensor:
         """Standard normals of every distinct seed, ``(S, P)``, parameters in the order of ``like``."""
 
+    def normals(self, step: int, like: Params) -> Tensor:
+        """Standard normals of every run, ``(R, P)``."""
+        return self.spread(self.flat_normals(step, like))
+
     def add_normals(self, step: int, value: Params, std: Tensor) -> Params:
         """``value`` plus ``std`` times `flat_normals`, as new tensors; ``std`` is ``(R,)``."""
         draws = self.at(step).normal(value)
@@ -83,7 +87,7 @@ class RunStreams(ABC):
 
     def add_into(self, step: int, out: Tensor, std: Tensor) -> None:
         """Add ``std``, ``(R,)``, times `flat_normals` to ``out``, ``(R, P)``, in place."""
-        out += std[:, None] * self.spread(self.flat_normals(step, {"": out}))
+        out += std[:, None] * self.normals(step, {"": out})
 
     def uniforms(self, step: int, label: str, shape: tuple[int, ...], *, offset: int = 0) -> Tensor:
         """Uniforms in [0, 1) of every distinct seed, ``(S, *shape)``, float32; from row ``offset`` on."""
@@ -127,7 +131,7 @@ class StepStreams:
 
     def normal(self, like: Params) -> Params:
         """Independent standard normals, ``(R, ...)`` for each tensor of ``like``."""
-        flat = self.streams.spread(self.streams.flat_normals(self.step, like))
+        flat = self.streams.normals(self.step, like)
         sizes = sizes_of(like)
         return {
             name: part.view(value.shape)
@@ -160,6 +164,62 @@ class KeyedStreams(RunStreams):
             rng = generator(seed, "noise", step)
             row[:] = rng.standard_normal(size) if wide else rng.standard_normal(size, dtype=np.float32)
         return torch.from_numpy(rows).to(device=first.device, dtype=first.dtype)
+
+
+@final
+class OwnNoise(RunStreams):
+    """Batches and the model's draws from one set of streams, noise from another.
+
+    So runs may share their data order and each have noise of its own.
+
+    Args:
+        draws: streams of R runs, for batches, dropout and all else but noise.
+        noise: streams of as many runs, for noise alone.
+    """
+
+    def __init__(self, draws: RunStreams, noise: RunStreams) -> None:
+        if draws.num_runs != noise.num_runs:
+            raise ValueError(
+                f"noise must be of as many runs as the draws, found {noise.num_runs} and {draws.num_runs}"
+            )
+        # Not by way of the seeds: these are the places of the runs among the draws' own.
+        self.seeds, self.rows, self.num_runs = draws.seeds, draws.rows, draws.num_runs
+        self._draws, self._noise = draws, noise
+
+    def sampling(self, seed: int, step: int) -> np.random.Generator:
+        """The draws' own."""
+        return self._draws.sampling(seed, step)
+
+    def uniforms(self, step: int, label: str, shape: tuple[int, ...], *, offset: int = 0) -> Tensor:
+        """The draws' own."""
+        return self._draws.uniforms(step, label, shape, offset=offset)
+
+    def flat_normals(self, step: int, like: Params) -> Tensor:
+        """The noise of every distinct noise seed."""
+        return self._noise.flat_normals(step, like)
+
+    def normals(self, step: int, like: Params) -> Tensor:
+        """The noise of every run."""
+        return self._noise.normals(step, like)
+
+    def add_normals(self, step: int, value: Params, std: Tensor) -> Params:
+        """The noise streams' own way."""
+        return self._noise.add_normals(step, value, std)
+
+    def add_into(self, step: int, out: Tensor, std: Tensor) -> None:
+        """The noise streams' own way."""
+        self._noise.add_into(step, out, std)
+
+    def state(self) -> dict[str, Tensor]:
+        """Of both."""
+        own = {"draws": self._draws.state(), "noise": self._noise.state()}
+        return {f"{part}/{name}": value for part, state in own.items() for name, value in state.items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state`."""
+        for part, streams in (("draws", self._draws), ("noise", self._noise)):
+            own = {n.removeprefix(f"{part}/"): v for n, v in state.items() if n.startswith(f"{part}/")}
+            streams.load_state(own)
 
 
 class StreamKind(ABC):
