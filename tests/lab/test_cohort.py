@@ -177,6 +177,24 @@ def test_a_cohort_ends_when_all_its_runs_have_diverged():
     assert [(b.step, b.finished, b.diverged.all()) for b in blocks] == [(5, True, True)]
 
 
+def test_parameters_come_with_the_last_block_where_they_are_asked_for():
+    assert all(b.parameters is None for b in train_cohort(MIXED[:1], checkpoint_seconds=0.0))
+    blocks = list(train_cohort([MIXED[1], BAD, MIXED[2]], keep_parameters=True))
+    assert blocks[0].parameters is None
+    found = blocks[-1].parameters
+    assert found is not None
+    assert {n: v.shape for n, v in found.items()} == {
+        "0.weight": (3, 8, 10),
+        "0.bias": (3, 8),
+        "2.weight": (3, 5, 8),
+        "2.bias": (3, 5),
+    }
+    alone = train([MIXED[2]], keep_parameters=True).parameters
+    for name, value in found.items():
+        assert np.isnan(value[1]).all()
+        assert value[2] == pytest.approx(alone[name][0], rel=1e-4, abs=1e-6)
+
+
 def test_a_checkpoint_of_the_first_format_goes_on():
     whole = train(MIXED)
     half = next(b for b in train_cohort(MIXED, checkpoint_seconds=0.0) if b.step == 6)
@@ -236,7 +254,7 @@ def test_training_leaves_the_global_generator_alone():
 def test_factories_that_give_something_else_are_named():
     with pytest.raises(SpecError, match=r"model must be a torch.nn.Module, found float from math:hypot"):
         train([dataclasses.replace(MIXED[0], model=Factory(target="math:hypot"))])
-    with pytest.raises(SpecError, match=r"data must be an ArrayDataset, found dict from builtins:dict"):
+    with pytest.raises(SpecError, match=r"data must load, found target='builtins:dict'"):
         train([dataclasses.replace(MIXED[0], data=Factory(target="builtins:dict"))])
 
 

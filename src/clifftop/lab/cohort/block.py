@@ -30,6 +30,8 @@ class Block:
         diverged: ``(R,)`` whether a run's parameters, or its loss at the end, are no longer finite.
         trained: ``(R,)`` whether a run took part in this block. A run that was seen to diverge takes part
             in no later one: its rows are NaN from there on.
+        parameters: with the last block and where they were asked for, every trained parameter,
+            ``(R, ...)``; NaN for a run that ended early.
     """
 
     step: int
@@ -39,6 +41,7 @@ class Block:
     finished: bool
     diverged: NDArray[np.bool_]
     trained: NDArray[np.bool_]
+    parameters: Mapping[str, NDArray[np.floating]] | None = None
 
 
 @final
@@ -66,7 +69,7 @@ class Log:
         return {
             name: (
                 steps,
-                _among(
+                among(
                     torch.stack([values[name] for _, values in self._evaluations], 1).double(), rows, runs
                 ).numpy(),
             )
@@ -76,7 +79,7 @@ class Log:
     def trace(self, rows: Sequence[int], runs: int) -> dict[str, NDArray[np.float32]]:
         """The steps' diagnostics, for ``runs`` runs of which ``rows`` took part."""
         return {
-            name: _among(
+            name: among(
                 torch.stack([getattr(record, name) for record in self._records], 1).float(), rows, runs
             ).numpy()
             for name in TRACE_FIELDS
@@ -87,10 +90,10 @@ class Log:
         return self._evaluations[-1][1] if self._evaluations else {}
 
 
-def _among(values: Tensor, rows: Sequence[int], runs: int) -> Tensor:
-    """``(len(rows), k)`` as ``(runs, k)``, with NaN for the others."""
+def among(values: Tensor, rows: Sequence[int], runs: int) -> Tensor:
+    """``(len(rows), ...)`` as ``(runs, ...)``, with NaN for the others."""
     if len(rows) == runs:
         return values.cpu()
-    whole = torch.full((runs, values.shape[1]), torch.nan, dtype=values.dtype)
+    whole = torch.full((runs, *values.shape[1:]), torch.nan, dtype=values.dtype)
     whole[list(rows)] = values.cpu()
     return whole

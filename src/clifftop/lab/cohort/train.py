@@ -9,8 +9,9 @@ from typing import Any, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from clifftop.lab.cohort.block import Block, Log
+from clifftop.lab.cohort.block import Block, Log, among
 from clifftop.lab.cohort.members import Members
 from clifftop.lab.cohort.size import microbatch_size
 from clifftop.lab.spec import RunSpec
@@ -23,6 +24,7 @@ def train_cohort(
     checkpoint_seconds: float = 5.0,
     device: str = "cpu",
     budget_bytes: int | None = None,
+    keep_parameters: bool = False,
 ) -> Iterator[Block]:
     """Train runs together, handing back a block at the end and every ``checkpoint_seconds``.
 
@@ -36,8 +38,9 @@ def train_cohort(
         device: where to train.
         budget_bytes: what a step may hold; a batch that needs more goes through in microbatches. By
             default `clifftop.lab.cohort.size.memory_budget`.
+        keep_parameters: whether the last block hands back the trained parameters.
     """
-    cohort = _Cohort(specs, torch.device(device), budget_bytes)
+    cohort = _Cohort(specs, torch.device(device), budget_bytes, keep_parameters=keep_parameters)
     if state is not None:
         cohort.load(state)
     since = time.monotonic()
@@ -52,8 +55,16 @@ def train_cohort(
 class _Cohort:
     """The runs that still train, and what the next block will hold."""
 
-    def __init__(self, specs: Sequence[RunSpec], device: torch.device, budget_bytes: int | None) -> None:
+    def __init__(
+        self,
+        specs: Sequence[RunSpec],
+        device: torch.device,
+        budget_bytes: int | None,
+        *,
+        keep_parameters: bool,
+    ) -> None:
         self._specs, self._device, self._budget = tuple(specs), device, budget_bytes
+        self._keep_parameters = keep_parameters
         self._steps, self._every = specs[0].steps, specs[0].evaluate_every
         self._rows = list(range(len(specs)))  # of the runs that still train
         self._members: Members | None = None
@@ -102,7 +113,12 @@ class _Cohort:
             finished=self.finished,
             diverged=self._diverged.copy(),
             trained=trained,
+            parameters=self._parameters() if self.finished and self._keep_parameters else None,
         )
+
+    def _parameters(self) -> dict[str, NDArray[np.floating]]:
+        runs, params = len(self._specs), self._trained().params
+        return {name: among(p.detach(), self._rows, runs).numpy() for name, p in params.items()}
 
     def _let_go(self) -> None:
         places = [place for place, row in enumerate(self._rows) if not self._diverged[row]]
