@@ -345,3 +345,11 @@ def test_extremes_give_numbers_and_not_exceptions() -> None:
 def test_a_sampled_batch_reused_is_refused() -> None:
     with pytest.raises(ValueError, match="put PoissonSampled inside the composition"):
         ACCOUNTANT.epsilon(PoissonSampled(0.1, SelfComposed(Gaussian(1.0), 2)), delta=1e-5)
+
+
+def test_hardly_any_noise_has_a_bound_too():
+    """Found by a random search: the heaviest tilt met losses of weight 0, and the logarithm of their sum."""
+    event = SelfComposed(PoissonSampled(0.8996136666687886, Gaussian(0.01832956418303403)), 332)
+    for at in (8e5, 815202.3023908368, 1e6):
+        bound = delta(event, epsilon=at, neighboring_relation=NeighboringRelation.ADD_OR_REMOVE_ONE)
+        assert 0 <= bound.lower <= bound.upper <= 1

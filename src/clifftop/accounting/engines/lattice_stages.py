@@ -306,7 +306,8 @@ def _fits(profile: Profile, reach: float, count: int) -> bool:
 
 def _spread(losses: Array, weights: Array, count: int, log_delta: float) -> float:
     """About the width of a window that holds the sum of ``count`` losses, under the tilt and under P."""
-    weights = weights / weights.sum()
+    heavy = weights > 0  # a loss of weight 0 may lie so far out that all others vanish beside it
+    losses, weights = losses[heavy], weights[heavy] / weights[heavy].sum()
     mean = float(weights @ losses)
     deviation = math.sqrt(count * float(weights @ (losses - mean) ** 2)) + 1e-300
     far = STAGE_MARGIN + max(0.0, -log_delta - 22.0)
