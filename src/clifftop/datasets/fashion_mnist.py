@@ -77,7 +77,10 @@ def _part(
     if count < len(labels):
         rows = rng.choice(len(labels), size=count, replace=False)
         images, labels = images[rows], labels[rows]
-    scaled = (images.astype(np.float32) / np.float32(255) - np.float32(MEAN)) / np.float32(STD)
+    scaled = images.astype(np.float32)
+    scaled /= np.float32(255)  # in place: each copy of the whole split is 188 MB
+    scaled -= np.float32(MEAN)
+    scaled /= np.float32(STD)
     return scaled[:, np.newaxis], labels.astype(np.int64)
 
 
