@@ -122,7 +122,9 @@ def test_a_cohorts_size_follows_the_memory_of_a_run():
     assert 8 < few < 256
     assert cohort_size(small, budget_bytes=1 << 19) == pytest.approx(2 * few, rel=0.2)
     assert cohort_size(small, budget_bytes=1) == 1
-    assert 1 <= cohort_size(large) < 64 if _images() else True
+    if _images():
+        # A convolutional chain goes run by run: a run costs its parameters, and the first its slices too.
+        assert cohort_size(large, budget_bytes=1 << 26) < cohort_size(large, budget_bytes=1 << 28) <= 256
 
 
 def test_a_budget_too_small_for_a_batch_parts_it_and_changes_no_number():

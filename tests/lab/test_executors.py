@@ -1,4 +1,4 @@
-"""Executors: the pool gives what this process gives, and survives its workers."""
+"""Executors in this process and in a pool: the checks for every executor, and what is theirs alone."""
 
 import contextlib
 import importlib
@@ -16,13 +16,19 @@ from pathlib import Path
 import pytest
 
 from clifftop.lab.contract import Status
-from clifftop.lab.executors import InProcess, ProcessPool
-from clifftop.lab.jobs import ExecutorError, Failed, Job, Trained, WorkerLost
+from clifftop.lab.executors import InProcess, ProcessPool, executor_named
+from clifftop.lab.executors.interrupts import interrupts_held
+from clifftop.lab.jobs import ExecutorError, Failed, Job, WorkerLost, train
 from clifftop.lab.runner import SweepError, run_sweep
 from clifftop.lab.store import Store
+from clifftop.testing import executors
+from clifftop.testing.executors import EXECUTOR_CHECKS, WORKER_CHECKS, Subject
+from clifftop.testing.sessions import check_a_killed_parent_takes_its_workers, check_ctrl_c_leaves_nothing
 from clifftop.testing.stores import ToyTrainer, toy_cohort_size, toy_spec, toy_static_key
 
 HERE = Path(__file__).parent
+
+needs_linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux to list processes")
 
 
 @pytest.fixture
@@ -51,6 +57,76 @@ def numbers(store):
         "LEFT JOIN metric ON metric.run = run.key "
         "LEFT JOIN trace ON trace.run = run.key AND trace.name = metric.name ORDER BY 1, 4, 5, 7"
     )
+
+
+@pytest.mark.parametrize("check", EXECUTOR_CHECKS)
+def test_this_process(check, tmp_path):
+    check(Subject(executor=InProcess(), workers=1), tmp_path)
+
+
+@pytest.mark.parametrize("check", [*EXECUTOR_CHECKS, *WORKER_CHECKS])
+def test_pool(check, tmp_path):
+    check(Subject(executor=ProcessPool(workers=2), workers=2), tmp_path)
+    assert active_children() == []
+
+
+class Broken:
+    """An executor in this process that does one thing wrong."""
+
+    def __init__(self, fault):
+        self.fault = fault
+
+    def run(self, trainer, jobs):
+        if self.fault == "pulls all jobs first":
+            jobs = list(jobs)
+        if self.fault == "hides an error of the source":
+            jobs = self.until_error(jobs)
+        for job in jobs:
+            state = None if self.fault == "forgets the state" else job.state
+            outcomes = train(trainer, Job(specs=job.specs, state=state, step=job.step))
+            if self.fault == "trains the job to its end at once":
+                outcomes = iter(list(outcomes))
+            if self.fault == "loses the first block":
+                next(outcomes)
+            for outcome in outcomes:
+                if self.fault == "raises what the trainer raised" and isinstance(outcome, Failed):
+                    raise ValueError(outcome.error)
+                yield job, outcome
+
+    @staticmethod
+    def until_error(jobs):
+        with contextlib.suppress(LookupError):
+            yield from jobs
+
+
+@pytest.mark.parametrize(
+    ("fault", "check"),
+    [
+        ("loses the first block", executors.check_blocks_are_the_trainers),
+        ("pulls all jobs first", executors.check_jobs_are_pulled_when_a_worker_is_free),
+        ("hides an error of the source", executors.check_a_failing_source_ends_the_run),
+        ("raises what the trainer raised", executors.check_a_trainer_that_raises_fails_its_job_only),
+        ("forgets the state", executors.check_large_states_pass),
+        ("trains the job to its end at once", executors.check_no_worker_runs_far_ahead),
+    ],
+)
+def test_the_checks_notice(fault, check, tmp_path):
+    check(Subject(executor=Broken(None), workers=1), tmp_path)
+    (tmp_path / "log").unlink(missing_ok=True)
+    with pytest.raises((AssertionError, ValueError)):
+        check(Subject(executor=Broken(fault), workers=1), tmp_path)
+
+
+@needs_linux
+@pytest.mark.parametrize("construct", ["InProcess()", "ProcessPool(workers=2)"])
+def test_ctrl_c(construct, tmp_path):
+    check_ctrl_c_leaves_nothing(construct, tmp_path)
+
+
+@needs_linux
+@pytest.mark.parametrize("pause", [0.05, 30.0], ids=["between blocks", "inside a block"])
+def test_workers_end_with_a_killed_parent(pause, tmp_path):
+    check_a_killed_parent_takes_its_workers("ProcessPool(workers=2)", tmp_path, pause=pause)
 
 
 def test_the_pool_equals_this_process(script, tmp_path):
@@ -104,27 +180,6 @@ def test_a_trainer_that_raises_fails_its_job_only(executor, script, tmp_path):
     assert "sweep_script.py" in json.loads(detail)["details"]
 
 
-def test_large_states_pass_in_both_directions(script):
-    specs = tuple(toy_spec(seed=seed, steps=4) for seed in range(2))
-    outcomes = list(ProcessPool(workers=1).run(script.large_state, [Job(specs=specs)]))
-    again = Job(specs=specs, state=outcomes[0][1].block.state, step=2)
-    assert len(again.state) > 5_000_000
-    resumed = list(ProcessPool(workers=1).run(script.large_state, [again]))
-    assert [outcome.block.step for _, outcome in (*outcomes, *resumed)] == [2, 4, 4]
-    assert all(isinstance(outcome, Trained) for _, outcome in (*outcomes, *resumed))
-
-
-def test_closing_the_pool_early_stops_its_workers():
-    slow = ToyTrainer(pause=0.05)
-    outcomes = ProcessPool(workers=2).run(
-        slow, [Job(specs=(toy_spec(seed=s, steps=1000),)) for s in range(3)]
-    )
-    next(outcomes)
-    assert len(active_children()) == 2
-    outcomes.close()
-    assert active_children() == []
-
-
 def test_a_pool_is_no_larger_than_its_work():
     outcomes = ProcessPool(workers=8).run(ToyTrainer(), [Job(specs=(toy_spec(),))])
     next(outcomes)
@@ -155,6 +210,9 @@ UNGUARDED = """
 import sys
 from clifftop.lab.executors import ProcessPool
 from clifftop.lab.jobs import ExecutorError, Job
+from clifftop.testing import executors
+from clifftop.testing.executors import EXECUTOR_CHECKS, WORKER_CHECKS, Subject
+from clifftop.testing.sessions import check_a_killed_parent_takes_its_workers, check_ctrl_c_leaves_nothing
 from clifftop.testing.stores import ToyTrainer, toy_spec
 try:
     list(ProcessPool(workers=1).run(ToyTrainer(), [Job(specs=(toy_spec(),))]))
@@ -210,20 +268,7 @@ def gone(session, seconds=5.0):
     return True
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux to list processes")
-@pytest.mark.parametrize("pause", [0.05, 30.0], ids=["between blocks", "inside a block"])
-def test_workers_end_with_a_killed_parent(pause, tmp_path):
-    with start([tmp_path / "results", tmp_path / "log", "pool", pause]) as parent:
-        end = time.monotonic() + 20
-        while not (tmp_path / "log").exists() and time.monotonic() < end:
-            time.sleep(0.02)
-        assert len(members(parent.pid)) >= 3  # the parent and two workers
-        parent.kill()
-        parent.wait()
-        assert gone(parent.pid)
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux to list processes")
+@needs_linux
 @pytest.mark.parametrize("executor", ["in_process", "pool"])
 def test_ctrl_c_stops_cleanly_and_can_be_resumed(executor, script, tmp_path):
     with start([tmp_path / "results", tmp_path / "log", executor, 0.05]) as parent:
@@ -241,7 +286,7 @@ def test_ctrl_c_stops_cleanly_and_can_be_resumed(executor, script, tmp_path):
             assert numbers(store) == numbers(whole)
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux to list processes")
+@needs_linux
 def test_ctrl_c_at_any_time_leaves_no_process_and_no_word_of_a_worker(tmp_path):
     rng = random.Random(7)
     for turn in range(8):
@@ -259,6 +304,9 @@ import os, signal
 from multiprocessing import active_children, context
 from clifftop.lab.executors import ProcessPool
 from clifftop.lab.jobs import Job
+from clifftop.testing import executors
+from clifftop.testing.executors import EXECUTOR_CHECKS, WORKER_CHECKS, Subject
+from clifftop.testing.sessions import check_a_killed_parent_takes_its_workers, check_ctrl_c_leaves_nothing
 from clifftop.testing.stores import ToyTrainer, toy_spec
 
 start = context.SpawnProcess.start
@@ -292,3 +340,36 @@ def test_jobs_and_outcomes_can_be_sent():
     assert pickle.loads(pickle.dumps(job)).run_ids == (toy_spec().id,)
     for outcome in (Failed(error="a", details="b"), WorkerLost(reason="c")):
         assert pickle.loads(pickle.dumps(outcome)) == outcome
+
+
+def test_executors_by_name():
+    assert executor_named("in-process") == InProcess()
+    assert executor_named("in-process", workers=1) == InProcess()
+    assert executor_named("pool", workers=3) == ProcessPool(workers=3)
+    assert executor_named("pool").workers >= 1
+    for name, options, message in (
+        ("threads", {}, "executor must be one of in-process, pool, ray, found executor='threads'"),
+        ("pool", {"address": "auto"}, "only executor='ray' has an address, found address='auto'"),
+        ("in-process", {"workers": 2}, "executor='in-process' has one worker, found workers=2"),
+    ):
+        with pytest.raises(ExecutorError, match=message):
+            executor_named(name, **options)
+    with pytest.raises(ValueError, match="workers must be a whole number >= 1, found workers=0"):
+        executor_named("pool", workers=0)
+
+
+def test_interrupts_are_held_and_delivered_at_the_end():
+    reached = []
+
+    def interrupt():
+        with interrupts_held():
+            with interrupts_held():
+                os.kill(os.getpid(), signal.SIGINT)
+                reached.append("inner")
+            reached.append("outer")
+        reached.append("after")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    assert reached == ["inner", "outer"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -9,7 +9,7 @@ import pytest
 
 from clifftop.lab.contract import Status, StoreError
 from clifftop.lab.executors import InProcess
-from clifftop.lab.runner import SweepError, plan_jobs, run_sweep
+from clifftop.lab.runner import SweepError, cut, run_sweep
 from clifftop.lab.store import Store
 from clifftop.testing.stores import ToyTrainer, toy_cohort_size, toy_spec, toy_static_key
 
@@ -25,10 +25,8 @@ def sweep(store, specs, trainer=None, **options):
     return run_sweep(store, specs, trainer=trainer or ToyTrainer(), **chosen)
 
 
-def cohorts(store, specs):
-    asked = {spec.id: spec for spec in specs}
-    jobs = plan_jobs(store, asked, static_key=toy_static_key, cohort_size=toy_cohort_size)
-    return [job.specs for job in jobs]
+def cohorts(specs):
+    return cut(specs, static_key=toy_static_key, cohort_size=lambda key, spec: toy_cohort_size(spec))
 
 
 def numbers(store):
@@ -115,12 +113,15 @@ def test_cohorts_follow_from_the_list_alone(store):
     specs = [spec for pair in zip(short[:3], long, strict=True) for spec in pair] + short[3:]
     store.add(specs)
     whole = [tuple(short[:4]), tuple(short[4:8]), tuple(short[8:]), tuple(long[:2]), tuple(long[2:])]
-    assert cohorts(store, specs) == whole
+    assert cohorts(specs) == whole
     recorder = Recorder(stop_after=4)  # one cohort is finished, the next has one block
     with pytest.raises(KeyboardInterrupt):
         sweep(store, specs, recorder)
-    assert [spec.seed for spec in cohorts(store, specs)[0]] == [4, 5, 6, 7]
-    assert cohorts(store, specs) == whole[1:]  # the cohort under way comes first, and here also was next
+    rest = Recorder()
+    sweep(store, specs, rest)
+    assert rest.trained == [
+        (tuple(spec.seed for spec in cohort), n == 0) for n, cohort in enumerate(whole[1:])
+    ]
 
 
 def test_an_interrupted_sweep_goes_on_from_the_last_block_with_the_same_numbers(store, tmp_path):
@@ -207,6 +208,7 @@ def test_many_reasons_are_summed_up(store):
         ({"state": b""}, "found finished=True"),
         ({"finished": False}, "found finished=False"),
         ({"diverged": np.array([False])}, r"diverged must be \(R,\) with R=2"),
+        ({"trained": np.array([True])}, r"trained must be \(R,\) with R=2"),
         (
             {"metrics": {"loss": (np.arange(3), np.zeros((2, 2)))}},
             r"metric loss must be \(2, 3\), found \(2, 2\)",
@@ -226,6 +228,67 @@ def test_a_trainer_that_breaks_the_contract_fails_its_runs(changes, message, sto
     assert set(store.statuses().values()) == {Status.FAILED}
 
 
+def test_a_block_that_does_not_say_who_took_part_is_refused_clearly(store):
+    class OldBlock:
+        step, finished, state, metrics, trace = 6, True, None, {}, {}
+        diverged = np.array([False])
+
+    def trainer(specs, *, state=None):
+        yield OldBlock()
+
+    with pytest.raises(
+        SweepError, match=r"which runs took part in it, found .*OldBlock without trained; give it"
+    ):
+        sweep(store, [toy_spec()], trainer)
+
+
+def test_a_run_that_diverges_is_finished_at_once_and_the_rest_goes_on(store, tmp_path):
+    specs = [toy_spec(seed=seed, noise_multiplier=1000.0 if seed == 1 else 1.0) for seed in range(4)]
+    with Store.open(tmp_path / "whole", study="toy") as whole:
+        sweep(whole, specs)
+        expected = numbers(whole)
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        sweep(store, specs, Recorder(stop_after=1), progress=seen.append)
+    assert (seen[-1].runs_done, seen[-1].steps_done, seen[-1].cohorts_done) == (1, 6 + 3 * 2, 0)
+    running = [Status.RUNNING, Status.DIVERGED, Status.RUNNING, Status.RUNNING]
+    assert list(store.statuses().values()) == running
+    rest = Recorder()
+    assert sweep(store, specs, rest, progress=seen.append).trained == 3
+    assert rest.trained == [((0, 1, 2, 3), True)]
+    assert numbers(store) == expected
+    assert store.query("SELECT step FROM run ORDER BY key") == [(6,), (2,), (6,), (6,)]
+    assert (seen[-1].runs_done, seen[-1].steps_done, seen[-1].cohorts_done) == (4, 24, 1)
+
+
+def test_a_cohort_of_which_only_diverged_runs_are_asked_is_left(store):
+    specs = [toy_spec(seed=seed, noise_multiplier=1000.0 if seed == 1 else 1.0) for seed in range(4)]
+    with pytest.raises(KeyboardInterrupt):
+        sweep(store, specs, Recorder(stop_after=1))
+    held, idle = store.checkpoints(), Recorder()
+    assert sweep(store, specs[1:2], idle).trained == 0
+    assert idle.trained == []
+    assert store.checkpoints() == held
+    recorder = Recorder()
+    sweep(store, specs[2:], recorder)  # part of the cohort: it starts again, but for the run that ended
+    assert recorder.trained == [((2, 3), False)]
+    assert list(store.statuses().values()) == [Status.PENDING, Status.DIVERGED, Status.DONE, Status.DONE]
+
+
+def test_the_size_of_cohorts_is_measured_once(store, monkeypatch):
+    sizes = iter((3, 5))
+    monkeypatch.setattr("clifftop.lab.cohort.cohort_size", lambda spec: next(sizes))
+    specs = [toy_spec(seed=seed) for seed in range(9)]
+    first, second, passed = Recorder(stop_after=4), Recorder(), Recorder()
+    with pytest.raises(KeyboardInterrupt):
+        sweep(store, specs, first, cohort_size=None)
+    assert sweep(store, specs, second, cohort_size=None).trained == 6
+    assert second.trained == [((3, 4, 5), True), ((6, 7, 8), False)]
+    sweep(store, [toy_spec(seed=seed) for seed in range(20, 25)], passed, cohort_size=lambda spec: 4)
+    assert passed.trained == [((20, 21, 22, 23), False), ((24,), False)]
+    assert next(sizes) == 5  # asked for once
+
+
 def test_a_cohort_that_ends_early_counts_in_full(store):
     def trainer(specs, *, state=None):
         first = next(iter(ToyTrainer()(specs)))
@@ -234,14 +297,6 @@ def test_a_cohort_that_ends_early_counts_in_full(store):
     seen = []
     assert sweep(store, [toy_spec()], trainer, progress=seen.append).diverged == 1
     assert (seen[-1].steps_done, seen[-1].steps_total) == (6, 6)
-
-
-def test_a_sweep_of_a_store_in_use_is_refused_before_anything_is_added(store):
-    with store.exclusive(), Store.open(store.path.parent, study="toy") as other:
-        with pytest.raises(StoreError, match="in use by another process"):
-            sweep(other, [toy_spec()])
-        assert other.statuses() == {}
-    sweep(store, [toy_spec()])  # the right was given back
 
 
 def test_a_full_disk_stops_the_sweep_which_can_be_resumed(store, tmp_path):

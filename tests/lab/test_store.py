@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clifftop.lab.contract import Status, StoreError
+from clifftop.lab.contract import Claimed, RunSetting, Status, StoreError
 from clifftop.lab.migrations import APPLICATION_ID, MIGRATIONS
-from clifftop.lab.store import LOCK_FILE, STORE_FILE, Store
+from clifftop.lab.store import STORE_FILE, Store
 from clifftop.testing.stores import STORE_CHECKS, ToyBlock, ToyTrainer, toy_spec
 
 
@@ -60,16 +60,72 @@ def forgets_divergence(store, run_ids, block, **_):
     store.commit(run_ids, dataclasses.replace(block, diverged=np.zeros(len(run_ids), dtype=bool)))
 
 
+def diverges_at_the_end(store, run_ids, block, **_):
+    late = block.diverged if block.finished else np.zeros(len(run_ids), dtype=bool)
+    everyone = np.ones(len(run_ids), dtype=bool)
+    store.commit(run_ids, dataclasses.replace(block, diverged=late, trained=everyone))
+
+
+def writes_every_row(store, run_ids, block, **_):
+    store._db.execute("UPDATE run SET status = 'running' WHERE status = 'diverged'")
+    store.commit(run_ids, dataclasses.replace(block, trained=np.ones(len(run_ids), dtype=bool)))
+
+
 def swaps_runs(store, run_ids, block, **_):
     store.commit(tuple(reversed(run_ids)), block)
 
 
-def resets_nothing(store, run_ids):
-    pass
+def commits_for_anybody(store, run_ids, block, **_):
+    store._db.execute("DELETE FROM claim")
+    seat, store._seat = store._seat, None
+    store.commit(run_ids, block)
+    store._seat = seat
 
 
-def locks_nothing(store):
+def fails_named_runs_only(store, run_ids, error):
+    store._db.executemany(
+        "UPDATE run SET status = 'failed', error = ? WHERE id = ?", [(error, i) for i in run_ids]
+    )
+
+
+def claims_anything(store, run_ids):
+    store._db.execute("DELETE FROM claim")
+    return store.claim(run_ids)
+
+
+def keeps_claims_of_the_dead(store, run_ids):
+    free = [
+        i for i in run_ids if not store.query("SELECT 1 FROM claim JOIN run ON run = key WHERE id = ?", (i,))
+    ]
+    return store.claim(free)
+
+
+def starts_cohorts_again(store, run_ids):
+    claimed = store.claim(run_ids)
+    return Claimed(run_ids=tuple(i for held in claimed.checkpoints for i in held.run_ids) + claimed.run_ids)
+
+
+def splits_cohorts(store, run_ids):
+    if store.query("SELECT count(*) FROM checkpoint") == [(1,)] and len(run_ids) < 4:
+        return Claimed(run_ids=tuple(run_ids))
+    return store.claim(run_ids)
+
+
+def trains_without_a_seat(store):
     return contextlib.nullcontext()
+
+
+def describes_one_by_one(store, settings):
+    for setting in settings:
+        store.describe([setting])
+
+
+def describes_once(store, settings):
+    store.describe(setting for setting in settings if setting.run_id not in store.settings())
+
+
+def counts_itself_only(store):
+    return 1
 
 
 @pytest.mark.parametrize(
@@ -80,9 +136,26 @@ def locks_nothing(store):
         ("check_blocks_kept", {"commit": swaps_runs}),
         ("check_blocks_kept", {"checkpoints": lambda store: []}),
         ("check_divergence_is_a_result", {"commit": forgets_divergence}),
+        ("check_early_divergence", {"commit": diverges_at_the_end}),
+        ("check_early_divergence", {"fail": fails_named_runs_only}),
+        ("check_rows_of_ended_runs_ignored", {"commit": diverges_at_the_end}),
+        ("check_rows_of_ended_runs_ignored", {"commit": writes_every_row}),
         ("check_refused_block_leaves_nothing", {"commit": commits_in_two_steps}),
-        ("check_forgets_whole_cohorts", {"reset": resets_nothing}),
-        ("check_one_writer", {"exclusive": locks_nothing}),
+        ("check_failure_forgets_whole_cohorts", {"fail": fails_named_runs_only}),
+        ("check_claims_have_one_owner", {"training": trains_without_a_seat}),
+        ("check_claims_have_one_owner", {"claim": claims_anything}),
+        ("check_claims_have_one_owner", {"commit": commits_for_anybody}),
+        ("check_claims_have_one_owner", {"claimed": lambda store: frozenset()}),
+        ("check_claims_have_one_owner", {"trainers": counts_itself_only}),
+        ("check_cohorts_go_on_whole", {"claim": starts_cohorts_again}),
+        ("check_cohorts_go_on_whole", {"claim": splits_cohorts}),
+        ("check_the_dead_own_nothing", {"claim": keeps_claims_of_the_dead}),
+        ("check_the_dead_own_nothing", {"claim": claims_anything}),
+        ("check_the_dead_own_nothing", {"training": trains_without_a_seat}),
+        ("check_settings", {"describe": describes_one_by_one}),
+        ("check_settings", {"describe": describes_once}),
+        ("check_artifacts", {"artifact": lambda store, name: store.artifact(name) or None}),
+        ("check_cohort_size_is_decided_once", {"cohort_size": lambda store, key, measure: measure()}),
         ("check_timeline", {"record": lambda store, kind, **detail: store.record(kind)}),
     ],
 )
@@ -90,6 +163,12 @@ def test_the_suite_catches_a_faulty_store(check, fault, tmp_path):
     chosen = next(one for one in STORE_CHECKS if one.__name__ == check)
     with pytest.raises((AssertionError, StoreError)):
         chosen(lambda: Faulty(Store.open(tmp_path, study="toy"), **fault))
+
+
+def test_every_check_can_fail():
+    """Each check of the suite has a broken store above that it catches."""
+    (parametrised,) = test_the_suite_catches_a_faulty_store.pytestmark
+    assert {check for check, _ in parametrised.args[1]} == {check.__name__ for check in STORE_CHECKS}
 
 
 # ---------------------------------------------------------------- files that are refused
@@ -216,12 +295,21 @@ def test_a_full_disk_is_one_line_and_the_store_goes_on(tmp_path):
         store.add(specs)
         store.commit(ids, first)
         before = (store.checkpoints(), store.statuses(), store.query("SELECT count(*) FROM metric"))
+        large_setting = RunSetting(
+            run_id=ids[0],
+            point={"model.name": "x" * 100_000},
+            delta=1e-5,
+            epsilon_lower=1.0,
+            epsilon_upper=1.0,
+            neighboring_relation="add-remove",
+        )
         (pages,) = store.query("PRAGMA page_count")[0]
         store.query(f"PRAGMA max_page_count = {pages + 3}")
         for call in (
             lambda: store.commit(ids, second),
             lambda: store.add(toy_spec(seed=seed) for seed in range(100, 200)),
             lambda: store.put_artifact("big", b"x" * 100_000),
+            lambda: store.describe([large_setting]),
         ):
             assert "the disk is full" in refused(call, names=tmp_path / STORE_FILE)
         assert (store.checkpoints(), store.statuses(), store.query("SELECT count(*) FROM metric")) == before
@@ -258,27 +346,71 @@ with Store.open(sys.argv[1], study="toy") as store:
 
 # ---------------------------------------------------------------- two processes
 
-HOLDER = """
-import sys, time
-from clifftop.lab.store import Store
-with Store.open(sys.argv[1], study="toy") as store, store.exclusive():
-    print("held", flush=True)
-    time.sleep(60)
-"""
+
+def test_training_leaves_nothing_behind(tmp_path):
+    with Store.open(tmp_path, study="toy") as store:
+        store.add([toy_spec()])
+        with store.training():
+            store.claim([toy_spec().id])
+            assert len(list(tmp_path.glob("trainer-*.lock"))) == 1
+            with pytest.raises(StoreError, match="must not be entered twice"), store.training():
+                pass
+        assert (
+            store.query("SELECT count(*) FROM claim") == store.query("SELECT count(*) FROM trainer") == [(0,)]
+        )
+    assert [file.name for file in tmp_path.iterdir()] == [STORE_FILE]
 
 
-def test_a_lock_ends_with_its_process_however_it_ends(tmp_path):
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout.readline() == "held\n"
-        with Store.open(tmp_path, study="toy") as store:
-            line = refused(lambda: store.exclusive().__enter__(), names=tmp_path / LOCK_FILE)
-            assert "in use by another process" in line
-            holder.kill()
-            holder.wait()
-            with store.exclusive():
-                assert store.statuses() == {}
+def test_the_locks_of_the_dead_are_cleared_away(tmp_path):
+    with Store.open(tmp_path, study="toy") as store:
+        (tmp_path / "trainer-0123456789ab.lock").touch()  # killed before its row was there
+        store.query(
+            "INSERT INTO trainer VALUES ('ba9876543210', 'host', 1, 'now')"
+        )  # and after its file went
+        with store.training():
+            assert store.trainers() == 1
+            assert len(list(tmp_path.glob("trainer-*"))) == 1
+        assert list(tmp_path.glob("trainer-*")) == []
+
+
+def test_no_lock_is_left_when_the_store_refuses_a_trainer(tmp_path):
+    with Store.open(tmp_path, study="toy") as store:
+        store.query("CREATE TRIGGER full AFTER INSERT ON trainer BEGIN SELECT raise(FAIL, 'disk'); END")
+        with pytest.raises(StoreError, match="disk"), store.training():
+            pass
+        assert list(tmp_path.glob("trainer-*")) == []
+        store.query("DROP TRIGGER full")
+        with store.training():
+            assert store.trainers() == 1
+
+
+def test_a_copied_store_is_not_owned_by_the_trainers_of_the_first(tmp_path):
+    """The copy has the rows of a trainer, and no process holds the lock beside it."""
+    ids = [toy_spec().id]
+    with Store.open(tmp_path / "first", study="toy") as store, store.training():
+        store.add([toy_spec()])
+        store.claim(ids)
+        (tmp_path / "copy").mkdir()
+        for file in (tmp_path / "first").glob("store.sqlite*"):
+            shutil.copy(file, tmp_path / "copy")
+        with Store.open(tmp_path / "copy", study="toy") as copy, copy.training():
+            assert copy.claimed() == frozenset()
+            assert copy.claim(ids) == Claimed(run_ids=tuple(ids))
+
+
+def test_a_block_after_its_claim_was_lost_is_refused(tmp_path):
+    """As after a lock that a network file system forgot: the other's work stands."""
+    ids = [toy_spec().id]
+    first, *_ = ToyTrainer()([toy_spec()])
+    with Store.open(tmp_path, study="toy") as one, Store.open(tmp_path, study="toy") as other:
+        one.add([toy_spec()])
+        with one.training(), other.training():
+            one.claim(ids)
+            one._seat._lock.execute("ROLLBACK")
+            assert other.claim(ids) == Claimed(run_ids=tuple(ids))
+            refused(lambda: one.commit(ids, first), names=tmp_path / STORE_FILE)
+            other.commit(ids, first)
+            assert len(other.checkpoints()) == 1
 
 
 # ---------------------------------------------------------------- what is written
@@ -293,19 +425,17 @@ def test_specs_come_back(tmp_path):
     assert rows == [(specs[0].id, 1.0, 1.0, 0.1, 1, 6), (specs[1].id, 0.0, math.inf, 0.1, 0, 6)]
 
 
-def test_artifacts_are_bytes_by_name(tmp_path):
-    with Store.open(tmp_path, study="toy") as store:
-        assert store.artifact("summary") is None
-        store.put_artifact("summary", b"one")
-        store.put_artifact("summary", b"\x00two")
-        assert store.artifact("summary") == b"\x00two"
-
-
 def test_numbers_beyond_float32_are_recorded_as_infinite(tmp_path):
     spec = toy_spec(steps=2)
     huge = np.array([[1e300, 1.0]])
     block = ToyBlock(
-        step=2, metrics={}, trace={"x": huge}, state=None, finished=True, diverged=np.array([False])
+        step=2,
+        metrics={},
+        trace={"x": huge},
+        state=None,
+        finished=True,
+        diverged=np.array([False]),
+        trained=np.array([True]),
     )
     with Store.open(tmp_path, study="toy") as store:
         store.add([spec])
@@ -321,7 +451,7 @@ def test_the_file_says_what_it_is(tmp_path):
         assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         tables = db.execute("SELECT sql FROM sqlite_master WHERE type = 'table'").fetchall()
-        assert len(tables) == 7
+        assert len(tables) == 11
         assert all("STRICT" in sql for (sql,) in tables)
         assert db.execute("SELECT study FROM sweep").fetchall() == [("toy",)]
     db.close()

@@ -1,5 +1,6 @@
 """SIGKILL: started again until it ends, a sweep has an undisturbed one's numbers and trains no run twice."""
 
+import os
 import random
 import signal
 import subprocess
@@ -128,3 +129,21 @@ def test_killed_at_every_block(when, undisturbed, tmp_path):
     assert contents(sweep.folder) == expected
     assert sweep.starts == len(needed)
     assert len(blocks(sweep.log)) == 2 * len(needed) - 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="starts are forks")
+def test_the_papers_network_killed_at_random_times(tmp_path):
+    """In a process of its own, whose forks are the sweeps: they need not import torch again."""
+    code = (
+        "import sys, mlp_sweep_killed as m; from pathlib import Path; "
+        "print(m.check(Path(sys.argv[1]), 1, m.forked, seed=5, kills=8, seconds=0.05))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, tmp_path],
+        env={**os.environ, "PYTHONPATH": str(SCRIPT.parent), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "'kills': 8" in ran.stdout

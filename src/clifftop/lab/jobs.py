@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
 import numpy as np
 
-from clifftop.lab.contract import BlockLike
+from clifftop.lab.contract import BlockLike, took_part
 from clifftop.lab.spec import RunSpec
 
 
@@ -73,8 +73,11 @@ Outcome = Trained | Failed | WorkerLost
 class Executor(Protocol):
     """Trains jobs; closing the generator stops everything it started."""
 
-    def run(self, trainer: Trainer, jobs: Sequence[Job]) -> Generator[tuple[Job, Outcome], None, None]:
-        """Yield what happens to each job until it has finished or failed."""
+    def run(self, trainer: Trainer, jobs: Iterable[Job]) -> Generator[tuple[Job, Outcome], None, None]:
+        """Yield what happens to each job until it has finished or failed.
+
+        The next job is asked for only when a worker is free for it: asking claims it.
+        """
         ...
 
 
@@ -114,6 +117,7 @@ def _check_block(block: BlockLike, specs: Sequence[RunSpec], previous: int) -> N
         raise ValueError(f"a block must have a state unless it is the last, found finished={block.finished}")
     if np.shape(block.diverged) != (len(specs),):
         raise ValueError(f"diverged must be (R,) with R={len(specs)}, found {np.shape(block.diverged)}")
+    took_part(block, len(specs))
     for name, (steps, values) in block.metrics.items():
         if np.shape(values) != (len(specs), len(steps)):
             raise ValueError(f"metric {name} must be {(len(specs), len(steps))}, found {np.shape(values)}")

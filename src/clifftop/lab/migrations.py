@@ -14,12 +14,18 @@ infinities but no NaN.
 - ``event``: the timeline; ``detail`` is JSON.
 - ``artifact``: named bytes, such as a data summary.
 - ``checkpoint``: one row for each cohort that is under way; ``runs`` is a JSON list of run ids.
+- ``setting``: what a sweep says about a run; ``point`` is JSON, axis name to value (`clifftop.codec`).
+- ``trainer``: one row for each process that trains now, or died training (`clifftop.lab.store.claims`).
+- ``claim``: which trainer a run that is being trained belongs to.
+- ``cohort_size``: how many runs with one static key train together, once that is decided.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 Migration = Callable[[sqlite3.Connection], None]
 
@@ -29,6 +35,10 @@ APPLICATION_ID = 0x436C6674
 
 class NewerFormatError(Exception):
     """The file was written by a newer version of this package."""
+
+
+class UnreadableError(Exception):
+    """The file holds a value that no version of this package has written."""
 
 
 def migrate(db: sqlite3.Connection, migrations: Sequence[Migration] | None = None) -> None:
@@ -143,4 +153,86 @@ _FIRST_TABLES = (
     """,
 )
 
-MIGRATIONS: tuple[Migration, ...] = (_create_tables,)
+
+def _widen_specs(db: sqlite3.Connection) -> None:
+    """Specs gain three fields; at these values they mean what they meant, under another id."""
+    renamed: dict[str, str] = {}
+    for run_id, text in db.execute("SELECT id, spec FROM run").fetchall():
+        spec = _parsed(text, run_id)
+        spec = _canonical({**_SECOND_SPEC_FIELDS, **spec})
+        renamed[run_id] = _id_of(spec)
+        db.execute("UPDATE run SET id = ?, spec = ? WHERE id = ?", (renamed[run_id], spec, run_id))
+    for cohort, runs in db.execute("SELECT cohort, runs FROM checkpoint").fetchall():
+        try:
+            text = json.dumps([renamed[run_id] for run_id in json.loads(runs)])
+        except (ValueError, TypeError, KeyError) as error:
+            raise UnreadableError(f"checkpoint {cohort} does not name its runs") from error
+        db.execute(
+            "UPDATE checkpoint SET cohort = ?, runs = ? WHERE cohort = ?", (_id_of(text), text, cohort)
+        )
+
+
+def _parsed(text: str, run_id: str) -> Mapping[str, object]:
+    try:
+        spec = json.loads(text)
+    except ValueError as error:
+        raise UnreadableError(f"the spec of run {run_id} is no JSON") from error
+    if not isinstance(spec, dict):
+        raise UnreadableError(f"the spec of run {run_id} is no JSON object")
+    return spec
+
+
+def _canonical(value: object) -> str:
+    """The form of `clifftop.codec` at the time of these migrations, whatever it becomes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _id_of(text: str) -> str:
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+
+
+def _factory(target: str) -> dict[str, object]:
+    return {"$kind": "clifftop.lab.spec:Factory", "options": {}, "target": target}
+
+
+_SECOND_SPEC_FIELDS: Mapping[str, object] = {
+    "criterion": _factory("clifftop.criteria:cross_entropy"),
+    "metrics": [_factory("clifftop.criteria:accuracy")],
+    "noise_seed": None,
+}
+
+
+def _add_sweeps(db: sqlite3.Connection) -> None:
+    for statement in _SWEEP_TABLES:
+        db.execute(statement)
+
+
+_SWEEP_TABLES = (
+    """
+    CREATE TABLE setting (
+        run INTEGER PRIMARY KEY REFERENCES run (key),
+        point TEXT NOT NULL,
+        delta REAL NOT NULL,
+        epsilon_lower REAL,
+        epsilon_upper REAL,
+        neighboring_relation TEXT NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE trainer (
+        name TEXT PRIMARY KEY,
+        host TEXT NOT NULL,
+        process INTEGER NOT NULL,
+        since TEXT NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE claim (
+        run INTEGER PRIMARY KEY REFERENCES run (key),
+        trainer TEXT NOT NULL REFERENCES trainer (name)
+    ) STRICT
+    """,
+    "CREATE TABLE cohort_size (static_key TEXT PRIMARY KEY, runs INTEGER NOT NULL) STRICT",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (_create_tables, _widen_specs, _add_sweeps)

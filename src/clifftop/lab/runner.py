@@ -1,53 +1,37 @@
-"""A sweep: what to train next, in which company, and the one writer that commits every block.
+"""A sweep: what to train next, in which company, and the one writer in each process that commits blocks.
 
-The same call starts, resumes and extends a sweep. Which runs train together follows from the specs as
-they are passed and nothing else: the list is grouped by static key, each group is cut into cohorts of a
-fixed size, and only then are the finished runs left out. A sweep that was interrupted and started again
-with the same list therefore trains the same cohorts as one that was not.
+The same call starts, resumes, extends and joins a sweep. Which runs train together follows from the specs
+as they are passed and from the cohort sizes that the store keeps: the list is grouped by static key and
+each group is cut into cohorts of a fixed size. A cohort is claimed when an executor asks for its next job,
+so any number of processes can share one store; what another process has claimed is left out, and waited
+for at the end. A sweep that was interrupted and started again with the same list trains the same cohorts
+as one that was not.
 
 Nothing that a store names is ever imported: only specs that the caller passes are trained.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import final
 
 from clifftop.lab.contract import RunStore, Status
 from clifftop.lab.executors import InProcess
 from clifftop.lab.jobs import Executor, Failed, Job, Outcome, Trained, Trainer, WorkerLost
 from clifftop.lab.spec import RunSpec
+from clifftop.lab.tally import Progress, Tally
 
 _log = logging.getLogger(__name__)
 
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a sweep is, after a block.
-
-    Attributes:
-        runs_done: runs that need no more training, those finished earlier included.
-        runs_total: runs asked for.
-        steps_done: steps taken so far by all runs asked for.
-        steps_total: steps of all runs asked for.
-        cohort_runs: runs in the cohort that just advanced.
-        cohort_step: steps that cohort has done.
-        seconds: since the sweep was started this time.
-    """
-
-    runs_done: int
-    runs_total: int
-    steps_done: int
-    steps_total: int
-    cohort_runs: int
-    cohort_step: int
-    seconds: float
+_LOOK_SECONDS = 1.0  # between two looks at what other processes do
+_WAIT_SECONDS = 0.2  # between two looks for work that another process may have left
 
 
 @final
@@ -113,32 +97,36 @@ def run_sweep(
 ) -> SweepResult:
     """Train every spec that has not finished, and commit each block to the store.
 
+    Several processes may call it on one store, with the same specs or others: they share the work, and
+    each returns when every run that it asked for has finished, whoever trained it.
+
     Args:
         store: where the numbers go; other runs in it are left alone.
         specs: the runs to have finished at the end, in an order that decides the cohorts.
         executor: who trains; by default this process.
         trainer: trains a cohort; by default `clifftop.lab.cohort.train_cohort`.
         static_key: specs with equal keys may train together; by default `clifftop.lab.cohort.static_key`.
-        cohort_size: how many runs like this one to train together; asked of the first spec with a key;
-            by default `clifftop.lab.cohort.cohort_size`.
-        progress: called in this process after each commit.
+        cohort_size: how many runs like this one to train together; asked of the first spec with a key.
+            By default `clifftop.lab.cohort.cohort_size` the first time, and then what the store keeps.
+        progress: called in this process after each commit, and now and then while others train.
 
     Raises:
         SweepError: at the end, if some runs failed.
-        StoreError: the store is in use, damaged or full; the sweep stops and can be resumed.
+        StoreError: the store is damaged or full; the sweep stops and can be resumed.
         ExecutorError: the executor cannot start its workers.
     """
     started = time.perf_counter()
     asked = {spec.id: spec for spec in specs}
-    trainer, static_key, cohort_size = _or_cohorts(trainer, static_key, cohort_size)
-    with store.exclusive():
+    trainer, static_key, size_of = _or_cohorts(store, trainer, static_key, cohort_size)
+    with store.training():
         added = store.add(asked.values())
-        jobs = plan_jobs(store, asked, static_key=static_key, cohort_size=cohort_size)
-        store.record("sweep_started", runs=len(asked), new=added, cohorts=len(jobs))
-        sweep = _Sweep(store, asked, jobs, started=started, progress=progress)
-        with closing((executor or InProcess()).run(trainer, jobs)) as outcomes:
-            for job, outcome in outcomes:
-                sweep.take(job, outcome)
+        wanted = _unfinished(store, asked)
+        cohorts = cut(asked.values(), static_key=static_key, cohort_size=size_of) if wanted else []
+        open_cohorts = sum(any(spec.id in wanted for spec in cohort) for cohort in cohorts)
+        store.record("sweep_started", runs=len(asked), new=added, cohorts=open_cohorts)
+        sweep = _Sweep(store, asked, cohorts, started=started, progress=progress)
+        if wanted:
+            sweep.train(executor or InProcess(), trainer, wanted)
         result = sweep.result()
         store.record(
             "sweep_ended",
@@ -152,105 +140,160 @@ def run_sweep(
     return result
 
 
-def plan_jobs(
-    store: RunStore,
-    asked: Mapping[str, RunSpec],
+def cut(
+    specs: Collection[RunSpec],
     *,
     static_key: Callable[[RunSpec], str],
-    cohort_size: Callable[[RunSpec], int],
-) -> list[Job]:
-    """What is left to train: first the cohorts under way, then new ones.
+    cohort_size: Callable[[str, RunSpec], int],
+) -> list[tuple[RunSpec, ...]]:
+    """The cohorts of a list of specs: groups of one key, in order of appearance, cut to size.
 
-    A cohort under way of which only some runs are asked for cannot go on as it was; it is forgotten, and
-    the runs asked for start again.
+    Args:
+        specs: distinct specs.
+        static_key: see `run_sweep`.
+        cohort_size: of a key and the first spec with it.
+
+    Raises:
+        ValueError: a size below 1.
     """
-    jobs: list[Job] = []
-    for checkpoint in store.checkpoints():
-        wanted = [asked[run_id] for run_id in checkpoint.run_ids if run_id in asked]
-        if len(wanted) == len(checkpoint.run_ids):
-            jobs.append(Job(specs=tuple(wanted), state=checkpoint.state, step=checkpoint.step))
-        elif wanted:
-            store.reset(checkpoint.run_ids)
-    statuses = store.statuses()
-    pending = {run_id for run_id in asked if statuses[run_id] in (Status.PENDING, Status.FAILED)}
     groups: dict[str, list[RunSpec]] = {}
-    for spec in asked.values() if pending else ():
+    for spec in specs:
         groups.setdefault(static_key(spec), []).append(spec)
-    for group in groups.values():
-        size = cohort_size(group[0])
+    cohorts: list[tuple[RunSpec, ...]] = []
+    for key, group in groups.items():
+        size = cohort_size(key, group[0])
         if size < 1:
             raise ValueError(f"cohort_size must be >= 1, found cohort_size={size}")
-        for first in range(0, len(group), size):
-            cohort = group[first : first + size]
-            left = tuple(spec for spec in cohort if spec.id in pending)
-            if left:
-                jobs.append(Job(specs=left))
-    return jobs
+        cohorts += [tuple(group[first : first + size]) for first in range(0, len(group), size)]
+    return cohorts
+
+
+def _unfinished(store: RunStore, asked: Mapping[str, RunSpec]) -> set[str]:
+    statuses = store.statuses()
+    return {run_id for run_id in asked if statuses[run_id] not in (Status.DONE, Status.DIVERGED)}
 
 
 @final
 class _Sweep:
-    """The writer's side of one sweep: commits outcomes and counts."""
+    """One process's side of a sweep: claims jobs, commits outcomes, counts."""
 
     def __init__(
         self,
         store: RunStore,
         asked: Mapping[str, RunSpec],
-        jobs: Sequence[Job],
+        cohorts: Sequence[Sequence[RunSpec]],
         *,
         started: float,
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        self._store, self._asked, self._started, self._progress = store, asked, started, progress
-        self._steps = {job.run_ids: job.step for job in jobs}
-        left = [spec for job in jobs for spec in job.specs]
-        self._runs_done, self._trained = len(asked) - len(left), 0
-        self._steps_total = sum(spec.steps for spec in asked.values())
-        self._steps_done = self._steps_total - sum(spec.steps for spec in left)
-        self._steps_done += sum(job.step * len(job.specs) for job in jobs)
+        self._store, self._asked, self._cohorts = store, asked, cohorts
+        self._started, self._progress = started, progress
+        self._tally = Tally(asked, cohorts)
+        self._taken: set[str] = set()  # whatever became of them, this call does not train them again
         self._failures: list[Failure] = []
-        self._training_seconds = 0.0
+        self._trained, self._training_seconds = 0, 0.0
+        self._processes, self._looked = 1, float("-inf")
+        self._newest: list[tuple[int | None]] = []  # the last event that `_look` knew
 
-    def take(self, job: Job, outcome: Outcome) -> None:
+    def train(self, executor: Executor, trainer: Trainer, wanted: Collection[str]) -> None:
+        """Train what is wanted and free; then wait for the rest, and take over what others leave."""
+        self._look()
+        while True:
+            jobs = self._claim_jobs(frozenset(wanted))
+            first = next(jobs, None)
+            if first is not None:
+                with closing(executor.run(trainer, chain((first,), jobs))) as outcomes:
+                    for job, outcome in outcomes:
+                        self._take(job, outcome)
+            left = self._wait()
+            if not left:
+                return
+            wanted = left
+            if first is None:
+                time.sleep(_WAIT_SECONDS)  # it was free when looked at and not when asked for
+
+    def _wait(self) -> list[str]:
+        """Wait until everything has finished, or some of what has not is nobody's; return what has not."""
+        while True:
+            held = self._store.claimed()
+            newest = self._store.query("SELECT max(key) FROM event")  # whoever commits says so there
+            if newest != self._newest or not held.issuperset(self._tally.unfinished()):
+                before = self._tally.counts
+                self._look()
+                if self._tally.counts != before:
+                    self._report()
+            left = self._tally.unfinished()
+            if not held.issuperset(left) or not left:
+                return left
+            time.sleep(_WAIT_SECONDS)
+
+    def _claim_jobs(self, wanted: frozenset[str]) -> Iterator[Job]:
+        """Jobs that this process has claimed, each when it is asked for: cohorts under way come first."""
+        for cohort in self._cohorts:
+            yield from self._claim_abandoned()
+            left = [spec.id for spec in cohort if spec.id in wanted and spec.id not in self._taken]
+            if left:
+                yield from self._claim(left)
+        yield from self._claim_abandoned()
+
+    def _claim_abandoned(self) -> Iterator[Job]:
+        for (runs,) in self._store.query("SELECT runs FROM checkpoint ORDER BY rowid"):
+            run_ids = json.loads(runs)
+            if self._taken.isdisjoint(run_ids) and self._asked.keys() >= set(run_ids):
+                yield from self._claim(run_ids)
+
+    def _claim(self, run_ids: Sequence[str]) -> Iterator[Job]:
+        claimed = self._store.claim(run_ids)
+        jobs = [
+            Job(specs=self._specs(held.run_ids), state=held.state, step=held.step)
+            for held in claimed.checkpoints
+        ]
+        if claimed.run_ids:
+            jobs.append(Job(specs=self._specs(claimed.run_ids)))
+        self._taken.update(run_id for job in jobs for run_id in job.run_ids)
+        yield from jobs
+
+    def _specs(self, run_ids: Sequence[str]) -> tuple[RunSpec, ...]:
+        return tuple(self._asked[run_id] for run_id in run_ids)
+
+    def _take(self, job: Job, outcome: Outcome) -> None:
         """Commit one outcome, then report progress."""
         match outcome:
             case Trained():
-                self._commit(job.run_ids, job, outcome)
+                self._store.commit(job.run_ids, outcome.block, seconds=outcome.seconds)
+                self._training_seconds += outcome.seconds
+                self._trained += self._tally.advance(job.run_ids, outcome.block)
+                if time.perf_counter() - self._looked >= _LOOK_SECONDS:
+                    self._look_if_shared()
+                self._report()
             case Failed():
                 self._fail(job.run_ids, outcome)
             case WorkerLost():
                 _log.warning("%s; its %d runs go on from their last block", outcome.reason, len(job.specs))
                 self._store.record("worker_lost", runs=len(job.specs), reason=outcome.reason)
 
-    def _commit(self, run_ids: tuple[str, ...], job: Job, outcome: Trained) -> None:
-        block = outcome.block
-        self._store.commit(run_ids, block, seconds=outcome.seconds)
-        self._training_seconds += outcome.seconds
-        reached = job.specs[0].steps if block.finished else block.step  # a cohort may end early
-        self._steps_done += (reached - self._steps[run_ids]) * len(run_ids)
-        self._steps[run_ids] = reached
-        if block.finished:
-            self._trained += len(run_ids)
-            self._runs_done += len(run_ids)
-        if self._progress is not None:
-            self._progress(self._report(len(run_ids), block.step))
-
     def _fail(self, run_ids: tuple[str, ...], outcome: Failed) -> None:
         _log.error("%d runs failed: %s", len(run_ids), outcome.error)
         self._store.fail(run_ids, outcome.error)
         self._store.record("cohort_failed", runs=len(run_ids), error=outcome.error, details=outcome.details)
+        self._tally.fail(run_ids)
         self._failures.append(Failure(run_ids=run_ids, error=outcome.error))
 
-    def _report(self, cohort_runs: int, cohort_step: int) -> Progress:
-        return Progress(
-            runs_done=self._runs_done,
-            runs_total=len(self._asked),
-            steps_done=self._steps_done,
-            steps_total=self._steps_total,
-            cohort_runs=cohort_runs,
-            cohort_step=cohort_step,
-            seconds=time.perf_counter() - self._started,
-        )
+    def _look_if_shared(self) -> None:
+        self._looked = time.perf_counter()
+        if self._processes > 1 or self._store.trainers() > 1:
+            self._look()
+
+    def _look(self) -> None:
+        self._processes = self._store.trainers()
+        self._newest = self._store.query("SELECT max(key) FROM event")
+        self._tally.read(self._store)
+        self._looked = time.perf_counter()
+
+    def _report(self) -> None:
+        if self._progress is not None:
+            seconds = time.perf_counter() - self._started
+            self._progress(self._tally.report(processes=self._processes, seconds=seconds))
 
     def result(self) -> SweepResult:
         """What the sweep has done."""
@@ -259,20 +302,40 @@ class _Sweep:
             runs=len(self._asked),
             trained=self._trained,
             diverged=sum(statuses[run_id] is Status.DIVERGED for run_id in self._asked),
-            failures=tuple(self._failures),
+            failures=(*self._failures, *self._failed_elsewhere()),
             training_seconds=self._training_seconds,
             seconds=time.perf_counter() - self._started,
         )
 
+    def _failed_elsewhere(self) -> Iterator[Failure]:
+        own = {run_id for failure in self._failures for run_id in failure.run_ids}
+        by_error: dict[str, list[str]] = {}
+        for run_id, error in self._store.query(
+            "SELECT id, error FROM run WHERE status = 'failed' ORDER BY key"
+        ):
+            if run_id in self._asked and run_id not in own:
+                by_error.setdefault(str(error), []).append(run_id)
+        for error, run_ids in by_error.items():
+            yield Failure(run_ids=tuple(run_ids), error=error)
+
 
 def _or_cohorts(
+    store: RunStore,
     trainer: Trainer | None,
     static_key: Callable[[RunSpec], str] | None,
     cohort_size: Callable[[RunSpec], int] | None,
-) -> tuple[Trainer, Callable[[RunSpec], str], Callable[[RunSpec], int]]:
+) -> tuple[Trainer, Callable[[RunSpec], str], Callable[[str, RunSpec], int]]:
     """What was passed, and for the rest `clifftop.lab.cohort`, which imports torch."""
     if trainer is not None and static_key is not None and cohort_size is not None:
-        return trainer, static_key, cohort_size
+        return trainer, static_key, _ignoring_key(cohort_size)
     from clifftop.lab import cohort
 
-    return trainer or cohort.train_cohort, static_key or cohort.static_key, cohort_size or cohort.cohort_size
+    def kept_size(key: str, spec: RunSpec) -> int:
+        return store.cohort_size(key, lambda: cohort.cohort_size(spec))
+
+    size_of = kept_size if cohort_size is None else _ignoring_key(cohort_size)
+    return trainer or cohort.train_cohort, static_key or cohort.static_key, size_of
+
+
+def _ignoring_key(cohort_size: Callable[[RunSpec], int]) -> Callable[[str, RunSpec], int]:
+    return lambda _, spec: cohort_size(spec)

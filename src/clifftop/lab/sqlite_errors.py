@@ -9,16 +9,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clifftop.lab.contract import StoreError
-from clifftop.lab.migrations import NewerFormatError
+from clifftop.lab.migrations import NewerFormatError, UnreadableError
+
+
+class RefusedError(Exception):
+    """What a store was asked for and must not do; the line lacks only the file's name."""
 
 
 @contextmanager
 def errors_name(path: Path) -> Generator[None, None, None]:
-    """Raise failures of the file as `StoreError`."""
+    """Raise failures of the file, and refusals, as `StoreError`."""
     try:
         yield
     except NewerFormatError as error:
         raise StoreError(f"{path} was written by a newer version ({error}); update clifftop") from error
+    except RefusedError as error:
+        raise StoreError(f"{path}: {error}") from error
+    except UnreadableError as error:
+        raise StoreError(damaged(path, error)) from error
     except sqlite3.Error as error:
         raise StoreError(_sqlite_line(path, error)) from error
     except OSError as error:
