@@ -9,6 +9,9 @@ for bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, fx
 
@@ -45,6 +48,39 @@ def outers(a: Tensor, g: Tensor) -> Tensor:
         return a.mT @ g
     each = [contract(x, y) for x, y in zip(a.flatten(0, -3), g.flatten(0, -3), strict=True)]
     return torch.stack(each).view(*a.shape[:-2], a.shape[-1], g.shape[-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pointwise:
+    """A function of each number, which a product may do in the same pass.
+
+    Attributes:
+        name: what oneDNN calls it.
+        of: the function.
+        back: the gradient at the input, from that at the output and the output.
+    """
+
+    name: str
+    of: Callable[[Tensor], Tensor]
+    back: Callable[[Tensor, Tensor], Tensor]
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None, then: Pointwise | None = None) -> Tensor:
+    """``x @ weight.T + bias``: ``(n, p)`` from ``(n, d)`` and ``(p, d)``; and ``then`` of each number.
+
+    >>> affine(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]), torch.tensor([0.5]))
+    tensor([[11.5000]])
+    """
+    if _onednn_suits(x, weight, x.numel() * weight.shape[0]):
+        name = "none" if then is None else then.name
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], "")  # noqa: SLF001  no public name
+    out = x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)
+    return out if then is None else then.of(out)
+
+
+TANH = Pointwise(name="tanh", of=torch.tanh, back=torch.ops.aten.tanh_backward)
+RELU = Pointwise(name="relu", of=torch.relu, back=lambda g, y: torch.ops.aten.threshold_backward(g, y, 0))
+SIGMOID = Pointwise(name="sigmoid", of=torch.sigmoid, back=torch.ops.aten.sigmoid_backward)
 
 
 def is_quick(a: Tensor, multiplications: int) -> bool:

@@ -18,6 +18,7 @@ from clifftop.gradients.base import (
     stack_runs,
     trainable_parameters,
 )
+from clifftop.lab.by_run import ByRun
 from clifftop.lab.cohort.parts import build_criterion, build_metrics, build_model, load_examples
 from clifftop.lab.evaluate import evaluate
 from clifftop.lab.optim import CohortOptimizer
@@ -33,6 +34,7 @@ class Members:
     Attributes:
         params: the runs' parameters, ``(R, ...)``.
         engine: gives their per-example gradients.
+        summing: makes clipped sums; for convolutional chains by kernels of its own.
     """
 
     def __init__(self, specs: Sequence[RunSpec], *, device: torch.device) -> None:
@@ -51,6 +53,7 @@ class Members:
         self._optimizer = CohortOptimizer([spec.optimizer for spec in specs], self.params)
         self._privacy = initial_state([spec.plan for spec in specs], next(iter(self.params.values())))
         self.engine: GradientEngine = TapeEngine()
+        self.summing = ByRun()
 
     def advance(self, step: int, *, microbatch_size: int | None) -> StepRecord:
         """One step of every run."""
@@ -74,6 +77,7 @@ class Members:
             state=self._privacy,
             streams=self._streams.at(step),
             microbatch_size=microbatch_size,
+            summing=self.summing,
         )
         self._optimizer.step(noisy)
         assert record is not None
@@ -105,7 +109,7 @@ class Members:
     def only(self, rows: Sequence[int]) -> Self:
         """Some of the runs, as they are now."""
         chosen = type(self)([self._specs[row] for row in rows], device=self._device)
-        chosen.engine = self.engine
+        chosen.engine, chosen.summing = self.engine, self.summing
         index = torch.tensor(rows, device=self._device)
         for name, p in chosen.params.items():
             p.copy_(self.params[name].index_select(0, index))

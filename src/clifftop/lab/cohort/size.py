@@ -72,6 +72,8 @@ def microbatch_size(members: Members, spec: RunSpec, budget_bytes: int | None) -
     if _PLAINLY_SMALL * runs * _counted_bytes(spec) <= budget:
         return None
     batch = members.batch(0)
+    if members.summing.takes(members.loss(), members.params, batch):
+        return None  # it takes a few examples at a time anyway
     held = runs * held_bytes_per_example(
         engine=members.engine, loss=members.loss(), params=members.params, batch=batch
     )
