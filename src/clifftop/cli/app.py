@@ -9,9 +9,16 @@ from clifftop.cli.calibrate import calibrate
 from clifftop.cli.curve import curve
 from clifftop.cli.epsilon import epsilon
 from clifftop.cli.migrate import migrate
+from clifftop.cli.plan import plan
 from clifftop.cli.report import report
+from clifftop.cli.runs import runs
+from clifftop.cli.show import show
 from clifftop.cli.statement import statement
+from clifftop.cli.store import store
 from clifftop.cli.study import study
+from clifftop.cli.sweep import sweep
+from clifftop.cli.transfer import transfer
+from clifftop.cli.tune import tune
 from clifftop.cli.validate import validate
 
 app = App(
@@ -21,5 +28,21 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-for _command in (study, epsilon, calibrate, curve, statement, validate, report, migrate):
+for _command in (
+    study,
+    sweep,
+    tune,
+    epsilon,
+    calibrate,
+    curve,
+    statement,
+    validate,
+    report,
+    migrate,
+    runs,
+    show,
+    plan,
+    transfer,
+):
     app.command(_command)
+app.command(store)

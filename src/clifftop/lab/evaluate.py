@@ -1,4 +1,7 @@
-"""Losses and scores of R runs on their test examples: one mapped forward pass, or one a run."""
+"""Losses and scores of R runs on their test examples: one mapped forward pass, or one a run.
+
+A chain with convolutions is evaluated by its own kernels, run by run, as it is trained (`by_run`).
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,10 @@ from torch.func import vmap
 from clifftop.flow import Params
 from clifftop.gradients import Criterion
 from clifftop.gradients.base import call_with
+from clifftop.gradients.chain import Chain, Shared, chain_of, slices, suits
 
 _ELEMENTS = 1 << 24
+_SLICE = 512  # examples of one run at a time, where runs go one by one
 
 
 @torch.no_grad()
@@ -30,6 +35,9 @@ def evaluate(
     ``inputs`` and ``targets`` are ``(R, M, ...)``; examples are taken in chunks that fit memory. A module
     that cannot be mapped over runs (a recurrent layer) is called run by run.
     """
+    chain = chain_of(module) if suits(params, constants, inputs) else None
+    if chain is not None and chain.convolves:
+        return _by_run(chain, criteria, params, constants, inputs[0], targets)
     runs, count = targets[0].shape[:2]
     widest = max(x[0, 0].numel() for x in (*inputs, *targets))
     chunk = max(1, _ELEMENTS // max(1, runs * widest))
@@ -47,6 +55,30 @@ def evaluate(
             )
             for name, value in sums.items():
                 totals[name] += value.double().cpu()
+    return {name: total / count for name, total in totals.items()}
+
+
+def _by_run(
+    chain: Chain,
+    criteria: Mapping[str, Criterion],
+    params: Params,
+    constants: Params,
+    inputs: Tensor,
+    targets: Sequence[Tensor],
+) -> dict[str, Tensor]:
+    """Each criterion's mean, ``(R,)``: slice by slice, so that runs share what is made of a slice."""
+    runs, count = targets[0].shape[:2]
+    tensors = [{name: v[r] for name, v in (*params.items(), *constants.items())} for r in range(runs)]
+    totals = {name: torch.zeros(runs, dtype=torch.float64) for name in criteria}
+    shared = Shared()
+    for rows in slices(count, _SLICE):
+        for r in range(runs):
+            x = inputs[r, rows]
+            shared.begin(x)
+            output = chain.outputs(x, tensors[r], shared)
+            own = [y[r, rows] for y in targets]
+            for name, criterion in criteria.items():
+                totals[name][r] += criterion(output, *own).sum().double()
     return {name: total / count for name, total in totals.items()}
 
 

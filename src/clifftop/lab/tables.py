@@ -2,56 +2,77 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from clifftop.lab.contract import RunStore, StoreError
-
-_RUN_COLUMNS: dict[str, Any] = {
-    "key": pl.Int64,
-    "id": pl.String,
-    "status": pl.String,
-    "noise_multiplier": pl.Float64,
-    "clip_norm": pl.Float64,
-    "lr": pl.Float64,
-    "seed": pl.Int64,
-    "steps": pl.Int64,
-    "step": pl.Int64,
-    "error": pl.String,
-}
+from clifftop.lab.reading.columns import run_rows, unused_name
+from clifftop.lab.reading.moment import one_moment
 
 
-def runs(store: RunStore) -> pl.DataFrame:
+def runs(store: RunStore, *, ids: Sequence[str] | None = None) -> pl.DataFrame:
     """One row a run, in the order the runs were added.
 
-    Columns: ``id``, ``status``, ``noise_multiplier``, ``clip_norm`` (infinite for a baseline; null where
-    the plan has none), ``lr``, ``seed``, ``steps`` asked for, ``step`` reached, ``error``; each metric's
-    last value under its own name; ``mean_NAME`` for each diagnostic of the trace, over the steps so far.
-    NaN is a number that is not finite; null is one that was not measured.
+    What was asked for: ``id``, ``noise_multiplier``, ``clip_norm`` (infinite for a baseline; null where
+    the plan has none), ``lr``, ``seed``, ``steps``, ``expected_batch_size`` (rows of a batch), ``optimizer``,
+    ``clipping`` (the rule), ``model`` (its factory's name), then one column for every other axis of the
+    sweep; ``configuration``, a number that runs share which differ in nothing but their seeds.
+    What it costs: ``epsilon`` (the upper end) and ``epsilon_lower``, of releasing this run
+    alone, at ``delta``; ``noise`` is ``"shared"`` where another run of the store draws the same noise, so
+    that the two must never both be released, else ``"own"``. What came out: ``status``, ``step`` reached,
+    ``error``; each metric's last value under its own name; ``mean_NAME`` for each diagnostic of the
+    trace, over the steps so far, to ten digits.
+
+    A metric whose name another column has gets ``_metric`` behind it, a diagnostic ``_trace``, an axis
+    ``_axis``. NaN is a number that is not finite; null is one that is not known.
+
+    Args:
+        store: where the runs are.
+        ids: only these runs; by default all.
     """
-    table = _frame(store, f"SELECT {', '.join(_RUN_COLUMNS)} FROM run ORDER BY key", _RUN_COLUMNS)
-    last = _frame(  # SQLite takes a bare column from the row that holds the maximum
-        store,
-        "SELECT run, name, value, max(step) FROM metric GROUP BY run, name",
-        {"run": pl.Int64, "name": pl.String, "value": pl.Float64, "step": pl.Int64},
-    )
-    means = _frame(
-        store,
-        "SELECT run, 'mean_' || name, CASE WHEN count(total) = count(*) THEN sum(total) / sum(steps) END "
-        "FROM trace GROUP BY run, name",
-        {"run": pl.Int64, "name": pl.String, "value": pl.Float64},
-    )
-    for long in (last.drop("step"), means):
-        if not long.is_empty():
-            wide = long.with_columns(pl.col("value").fill_null(np.nan)).pivot(
-                on="name", index="run", values="value"
-            )
-            table = table.join(
-                wide, left_on="key", right_on="run", how="left", maintain_order="left", suffix="_metric"
-            )
+    with one_moment(store):
+        table = run_rows(store)
+        if ids is not None:
+            table = table.filter(pl.col("id").is_in(list(ids)))
+        keys = None if ids is None else json.dumps(table["key"].to_list())
+        measured = ((_last_metrics(store, keys), "_metric"), (_mean_traces(store, keys), "_trace"))
+    taken = set(table.columns)
+    for values, suffix in measured:
+        wide = values.with_columns(pl.col("value").fill_null(np.nan)).pivot(
+            on="name", index="run", values="value"
+        )
+        names = {name: unused_name(name, suffix, taken) for name in wide.columns if name != "run"}
+        table = table.join(
+            wide.rename(names), left_on="key", right_on="run", how="left", maintain_order="left"
+        )
     return table.drop("key")
+
+
+_LONG: dict[str, Any] = {"run": pl.Int64, "name": pl.String, "value": pl.Float64}
+_MEAN_DIGITS = 10  # diagnostics are kept with seven
+_AMONG = "(?1 IS NULL OR run IN (SELECT value FROM json_each(?1)))"
+
+
+def _last_metrics(store: RunStore, keys: str | None) -> pl.DataFrame:
+    rows = store.query(  # SQLite takes a bare column from the row that holds the maximum
+        f"SELECT run, name, value, max(step) FROM metric WHERE {_AMONG} GROUP BY run, name", (keys,)
+    )
+    return pl.DataFrame([row[:3] for row in rows], schema=_LONG, orient="row")
+
+
+def _mean_traces(store: RunStore, keys: str | None) -> pl.DataFrame:
+    rows = store.query(
+        "SELECT run, 'mean_' || name, CASE WHEN count(total) = count(*) THEN sum(total) / sum(steps) END "
+        f"FROM trace WHERE {_AMONG} GROUP BY run, name",
+        (keys,),
+    )
+    # Where blocks end depends on the clock, and the last bits of a sum on where they ended.
+    long = pl.DataFrame(rows, schema=_LONG, orient="row")
+    return long.with_columns(pl.col("value").round_sig_figs(_MEAN_DIGITS))
 
 
 def training_seconds(store: RunStore) -> float:
@@ -62,16 +83,20 @@ def training_seconds(store: RunStore) -> float:
     return float(total)
 
 
-def metrics(store: RunStore) -> pl.DataFrame:
-    """Every evaluation in long form: ``id``, ``name``, ``step`` (steps done), ``value``."""
-    ids = _frame(store, "SELECT key, id FROM run", {"key": pl.Int64, "id": pl.String})
-    long = _frame(
-        store,
-        "SELECT run, name, step, value FROM metric ORDER BY run, name, step",
-        {"run": pl.Int64, "name": pl.String, "step": pl.Int64, "value": pl.Float64},
+def metrics(store: RunStore, *, run_id: str | None = None) -> pl.DataFrame:
+    """Every evaluation in long form: ``id``, ``name``, ``step`` (steps done), ``value``.
+
+    Args:
+        store: where the runs are.
+        run_id: only this run's; by default all.
+    """
+    rows = store.query(
+        "SELECT run.id, name, metric.step, value FROM metric JOIN run ON run.key = metric.run "
+        f"{'' if run_id is None else 'WHERE run.id = ?'} ORDER BY metric.run, name, metric.step",
+        () if run_id is None else (run_id,),
     )
-    named = long.join(ids, left_on="run", right_on="key", how="left", maintain_order="left")
-    return named.select("id", "name", "step", pl.col("value").fill_null(np.nan))
+    columns = {"id": pl.String, "name": pl.String, "step": pl.Int64, "value": pl.Float64}
+    return pl.DataFrame(rows, schema=columns, orient="row").with_columns(pl.col("value").fill_null(np.nan))
 
 
 def trace(store: RunStore, run_id: str) -> pl.DataFrame:
@@ -97,12 +122,11 @@ def trace(store: RunStore, run_id: str) -> pl.DataFrame:
     return pl.DataFrame({"step": np.arange(1, length + 1), **columns})
 
 
-def timeline(store: RunStore) -> pl.DataFrame:
-    """What happened when: ``at`` (UTC), ``kind``, ``detail`` (JSON)."""
+def timeline(store: RunStore, *, blocks: bool = True) -> pl.DataFrame:
+    """What happened when: ``at`` (UTC), ``kind``, ``detail`` (JSON); with ``blocks`` each block as well."""
     columns = {"at": pl.String, "kind": pl.String, "detail": pl.String}
-    table = _frame(store, "SELECT at, kind, detail FROM event ORDER BY key", columns)
+    rows = store.query(
+        "SELECT at, kind, detail FROM event WHERE ? OR kind != 'block' ORDER BY key", (blocks,)
+    )
+    table = pl.DataFrame(rows, schema=columns, orient="row")
     return table.with_columns(pl.col("at").str.to_datetime(time_zone="UTC"))
-
-
-def _frame(store: RunStore, sql: str, columns: dict[str, Any]) -> pl.DataFrame:
-    return pl.DataFrame(store.query(sql), schema=columns, orient="row")

@@ -1,0 +1,92 @@
+"""How much of the machine a sweep takes, and which part of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+
+from clifftop.lab.cohort import LARGEST_COHORT, cohort_size, memory_budget, static_key, train_cohort
+from clifftop.lab.contract import RunStore
+from clifftop.lab.executors import ProcessPool, executor_named
+from clifftop.lab.jobs import Executor, Trainer
+from clifftop.lab.spec import RunSpec
+
+_WORTH_A_POOL = 200_000  # steps over all runs; below, starting another process costs more than it saves
+
+
+def executor_for(name: str | None, *, workers: int | None, steps: int) -> Executor:
+    """The executor that is named; by default this process for little work, and a pool for much.
+
+    Args:
+        name: of the executor (`clifftop.lab.executors.EXECUTORS`); None chooses.
+        workers: how many train at a time; None is one for each core.
+        steps: of all runs together.
+
+    Raises:
+        ExecutorError, ValueError: no such executor, or it cannot have that many workers.
+    """
+    if name is not None:
+        return executor_named(name, workers=workers)
+    wanted = (1 if steps < _WORTH_A_POOL else _cores()) if workers is None else workers
+    return executor_named("in-process") if wanted == 1 else executor_named("pool", workers=wanted)
+
+
+def require_device(device: str) -> None:
+    """Refuse a device that torch does not have here.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device must be one of torch's, found device={device!r}; use cpu or cuda") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device must be there, found device={device!r} and no CUDA; use cpu")
+
+
+def trainer_on(device: str, executor: Executor | None) -> Trainer:
+    """What trains cohorts there; the workers of a pool share the memory."""
+    return partial(train_cohort, device=device, budget_bytes=_budget(device, executor))
+
+
+def sizes_on(device: str, executor: Executor | None, store: RunStore) -> Callable[[RunSpec], int]:
+    """How many runs train together there: what the store was told first, so that processes agree."""
+    budget = _budget(device, executor)
+
+    def size(spec: RunSpec) -> int:
+        return store.cohort_size(
+            static_key(spec), lambda: cohort_size(spec, budget_bytes=budget, device=device)
+        )
+
+    return size
+
+
+@contextmanager
+def threads_for(spec: RunSpec) -> Iterator[None]:
+    """One thread for a model so small that its cohorts reach the largest size; else as many as torch has.
+
+    On such a model two threads mostly wait for each other.
+    """
+    before = torch.get_num_threads()
+    if before > 1 and cohort_size(spec) == LARGEST_COHORT:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _budget(device: str, executor: Executor | None) -> int | None:
+    """A worker's share of this machine's memory; None leaves it to where the worker is."""
+    if isinstance(executor, ProcessPool):
+        return memory_budget(torch.device(device), workers=executor.workers)
+    return None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
