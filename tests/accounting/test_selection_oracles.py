@@ -1,4 +1,4 @@
-"""The cost of a selection beside the Renyi accountant of another library (`tests/oracles/make_selection.py`)."""
+"""The cost of a selection beside another library's (`tests/oracles/make_selection.py`)."""
 
 import json
 from pathlib import Path

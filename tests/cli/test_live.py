@@ -233,7 +233,7 @@ def test_reading_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
 
     monkeypatch.setattr(live, "_SECONDS_BETWEEN_READS", 0.001)
     monkeypatch.setattr(live._Reader, "_look", look)
-    reader = live._Reader(tmp_path, "accuracy", live._View("accuracy", workers=None))
+    reader = live._Reader(tmp_path, "accuracy", live._View("accuracy", workers=None), maximize=None)
     reader.start()
     time.sleep(0.3)
     reader.stop()

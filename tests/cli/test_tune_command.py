@@ -72,6 +72,18 @@ def test_an_abandoned_tuning_released_nothing(run, file, tmp_path):
     assert list(out.iterdir()) == []
 
 
+def test_an_interrupt_says_that_nothing_was_released(run, file, tmp_path, monkeypatch):
+    def interrupted(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clifftop.lab.tuning.run.compete", interrupted)
+    ran = run("tune", file, "--out", tmp_path / "out", "--score-data", "public")
+    assert ran.code == 130
+    assert "nothing was released" in ran.err
+    assert "the same command again goes on" in ran.err
+    assert "--abandon" in ran.err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

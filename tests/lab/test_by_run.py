@@ -14,6 +14,7 @@ from clifftop.events import NeighboringRelation
 from clifftop.flow import Batch
 from clifftop.gradients import PerExampleLoss, TapeEngine
 from clifftop.gradients.base import trainable_parameters
+from clifftop.gradients.chain import slices
 from clifftop.lab.by_run import ByRun
 from clifftop.lab.evaluate import evaluate
 from clifftop.noise import Gaussian, Keyed
@@ -27,6 +28,29 @@ def cnn() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.Tanh(), nn.MaxPool2d(2, 1), nn.Flatten(), nn.Linear(36, 3)
     )  # fmt: skip
+
+
+class Residual(nn.Module):
+    """No chain: its input goes two ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.norm, self.last = nn.GroupNorm(2, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        hidden = torch.relu(self.first(x))
+        return self.last((hidden + self.second(self.norm(hidden))).mean((2, 3)))
+
+
+def residual() -> nn.Module:
+    torch.manual_seed(0)
+    return Residual()
+
+
+def dropped() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Dropout(0.5), nn.Flatten(), nn.Linear(50, 3))
 
 
 def mlp() -> nn.Module:
@@ -78,8 +102,9 @@ def step(model, plans, summing, rows=None, *, x=None, diagnose=True):
 
 @pytest.mark.parametrize("slice_size", [1000, 13])
 @pytest.mark.parametrize("clipping", [Flat, Automatic, PerLayer])
-def test_runs_one_by_one_equal_all_at_once(clipping, slice_size: int):
-    model = cnn()
+@pytest.mark.parametrize("build", [cnn, residual])
+def test_runs_one_by_one_equal_all_at_once(build, clipping, slice_size: int):
+    model = build()
     noisy, _, record = step(model, plans(clipping), ByRun(slice_size=slice_size))
     wanted, _, wanted_record = step(model, plans(clipping), None)
     for name, value in noisy.value.items():
@@ -91,8 +116,9 @@ def test_runs_one_by_one_equal_all_at_once(clipping, slice_size: int):
         )
 
 
-def test_each_run_is_bit_for_bit_what_it_is_alone():
-    model = cnn()
+@pytest.mark.parametrize("build", [cnn, residual])
+def test_each_run_is_bit_for_bit_what_it_is_alone(build):
+    model = build()
     together = step(model, plans(), ByRun(slice_size=20))[0].value
     for r in range(3):
         alone = step(model, plans(), ByRun(slice_size=20), [r])[0].value
@@ -119,10 +145,23 @@ def test_without_diagnosis_the_sum_is_the_same():
         torch.testing.assert_close(noisy.value[name], value, rtol=1e-5, atol=1e-7)
 
 
-def test_models_without_convolutions_go_the_way_they_went():
-    model = mlp()
+@pytest.mark.parametrize("build", [mlp, dropped])
+def test_models_without_convolutions_or_with_random_draws_go_the_way_they_went(build):
+    model = build()
     found, wanted = (step(model, plans(), summing)[0].value for summing in (ByRun(), None))
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_the_size_of_a_slice_follows_what_an_example_holds(monkeypatch):
+    monkeypatch.setattr("clifftop.lab.by_run._SLICE_BYTES", 50_000)
+    sizes: list[int] = []
+    monkeypatch.setattr(
+        "clifftop.lab.by_run.slices", lambda size, most: sizes.append(most) or slices(size, most)
+    )
+    few = step(cnn(), plans(), ByRun())[0].value
+    assert 1 <= sizes[0] < 60
+    for name, value in step(cnn(), plans(), ByRun(slice_size=512))[0].value.items():
+        torch.testing.assert_close(few[name], value, rtol=1e-4, atol=1e-6)
 
 
 def test_a_batch_of_padding_alone_is_a_sum_of_nothing():

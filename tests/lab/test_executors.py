@@ -76,6 +76,8 @@ class Broken:
     def __init__(self, fault):
         self.fault = fault
 
+    most_workers = 1
+
     def run(self, trainer, jobs):
         if self.fault == "pulls all jobs first":
             jobs = list(jobs)

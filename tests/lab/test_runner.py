@@ -61,7 +61,7 @@ def test_a_sweep_trains_every_run_once_and_reports(store):
     assert (result.runs, result.trained, result.diverged, result.failures) == (6, 6, 1, ())
     assert list(store.statuses().values()) == [Status.DIVERGED if n == 2 else Status.DONE for n in range(6)]
     assert [(p.runs_done, p.steps_done, p.cohort_runs, p.cohort_step) for p in seen] == [
-        (0, 8, 4, 2), (0, 16, 4, 4), (4, 24, 4, 6), (4, 28, 2, 2), (4, 32, 2, 4), (6, 36, 2, 6)
+        (0, 6, 3, 2), (0, 12, 3, 4), (3, 18, 3, 6), (3, 24, 3, 2), (3, 30, 3, 4), (6, 36, 3, 6)
     ]  # fmt: skip
     assert {(p.runs_total, p.steps_total) for p in seen} == {(6, 36)}
     assert all(a.seconds <= b.seconds for a, b in itertools.pairwise(seen))
@@ -112,7 +112,7 @@ def test_cohorts_follow_from_the_list_alone(store):
     short, long = [toy_spec(seed=s) for s in range(10)], [toy_spec(seed=s, steps=12) for s in range(3)]
     specs = [spec for pair in zip(short[:3], long, strict=True) for spec in pair] + short[3:]
     store.add(specs)
-    whole = [tuple(short[:4]), tuple(short[4:8]), tuple(short[8:]), tuple(long[:2]), tuple(long[2:])]
+    whole = [tuple(short[:3]), tuple(short[3:6]), tuple(short[6:]), tuple(long[:1]), tuple(long[1:])]
     assert cohorts(specs) == whole
     recorder = Recorder(stop_after=4)  # one cohort is finished, the next has one block
     with pytest.raises(KeyboardInterrupt):
@@ -122,6 +122,42 @@ def test_cohorts_follow_from_the_list_alone(store):
     assert rest.trained == [
         (tuple(spec.seed for spec in cohort), n == 0) for n, cohort in enumerate(whole[1:])
     ]
+
+
+def test_each_group_is_cut_into_equal_parts_for_the_workers():
+    specs = [toy_spec(seed=seed) for seed in range(10)]
+
+    def sizes(size, workers):
+        made = cut(specs, static_key=toy_static_key, cohort_size=lambda *_: size, workers=workers)
+        assert [spec for cohort in made for spec in cohort] == specs
+        return [len(cohort) for cohort in made]
+
+    assert sizes(256, 1) == [10]
+    assert sizes(256, 2) == [5, 5]
+    assert sizes(256, 3) == [3, 3, 4]
+    assert sizes(4, 2) == [2, 3, 2, 3]
+    assert sizes(4, 100) == sizes(1, 1) == [1] * 10
+
+
+def test_another_number_of_workers_goes_on_with_the_cohorts_under_way(store, tmp_path):
+    specs = [toy_spec(seed=seed) for seed in range(8)]
+    with Store.open(tmp_path / "whole", study="toy") as whole:
+        sweep(whole, specs)
+        expected = numbers(whole)
+
+    class Three:
+        most_workers = 3
+
+        def run(self, trainer, jobs):
+            return InProcess().run(trainer, jobs)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(store, specs, Recorder(stop_after=1))
+    rest = Recorder()
+    sweep(store, specs, rest, executor=Three())
+    assert rest.trained[0] == ((0, 1, 2, 3), True)
+    assert sorted(seed for seeds, _ in rest.trained for seed in seeds) == list(range(8))
+    assert numbers(store) == expected
 
 
 def test_an_interrupted_sweep_goes_on_from_the_last_block_with_the_same_numbers(store, tmp_path):
@@ -137,7 +173,7 @@ def test_an_interrupted_sweep_goes_on_from_the_last_block_with_the_same_numbers(
             rest = Recorder()
             sweep(cut, specs, rest)
             assert numbers(cut) == expected
-            assert rest.trained[0] == (((0, 1, 2, 3), stop > 0) if stop < 5 else ((4, 5), stop > 5))
+            assert rest.trained[0] == (((0, 1, 2), True) if stop < 5 else ((3, 4, 5), stop > 5))
 
 
 def test_a_cohort_under_way_of_which_some_runs_are_asked_starts_again(store):
@@ -277,7 +313,7 @@ def test_a_cohort_of_which_only_diverged_runs_are_asked_is_left(store):
 
 def test_the_size_of_cohorts_is_measured_once(store, monkeypatch):
     sizes = iter((3, 5))
-    monkeypatch.setattr("clifftop.lab.cohort.cohort_size", lambda spec: next(sizes))
+    monkeypatch.setattr("clifftop.lab.cohort.cohort_size", lambda spec, **_: next(sizes))
     specs = [toy_spec(seed=seed) for seed in range(9)]
     first, second, passed = Recorder(stop_after=4), Recorder(), Recorder()
     with pytest.raises(KeyboardInterrupt):
@@ -285,7 +321,7 @@ def test_the_size_of_cohorts_is_measured_once(store, monkeypatch):
     assert sweep(store, specs, second, cohort_size=None).trained == 6
     assert second.trained == [((3, 4, 5), True), ((6, 7, 8), False)]
     sweep(store, [toy_spec(seed=seed) for seed in range(20, 25)], passed, cohort_size=lambda spec: 4)
-    assert passed.trained == [((20, 21, 22, 23), False), ((24,), False)]
+    assert passed.trained == [((20, 21), False), ((22, 23, 24), False)]
     assert next(sizes) == 5  # asked for once
 
 

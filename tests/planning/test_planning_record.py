@@ -1,4 +1,4 @@
-"""The recorded benchmark still speaks of today's advice, and the advice still did well in it."""
+"""The recorded benchmark still speaks of today's advice, which lost less than a point in every table."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_the_proposal_that_was_judged_is_the_one_made_today(judged):
     assert plan.proposal.lr == pytest.approx(proposed["guess"] / 0.1, rel=0.05)
 
 
-def test_no_proposal_was_worse_than_the_best_row_beyond_noise():
-    assert all(judged["regret"] <= 2 * judged["standard_error"] for judged in JUDGED)
+def test_no_proposal_lost_a_point():
+    assert all(judged["regret"] < 1 for judged in JUDGED)
     # The control: the tables do hold rows that are worse by far.
     assert all(judged["worst_regret"] > 1.5 for judged in JUDGED)

@@ -14,6 +14,7 @@ from clifftop.lab import Store, tables
 
 COMMAND = [sys.executable, "-m", "clifftop", "study", "no-cliff", "--seeds", "0:16", "--lr", "0.1"]
 RUNS = 16 * 22  # two cohorts
+STEPS = 140
 
 
 def start(folder: Path) -> subprocess.Popen:
@@ -60,4 +61,5 @@ def test_a_killed_study_ends_with_the_same_numbers(tmp_path):
     with Store.read(killed) as store:
         events = tables.timeline(store).to_dicts()
     blocks = [json.loads(event["detail"]) for event in events if event["kind"] == "block"]
-    assert sum(block["runs"] for block in blocks) == RUNS
+    # On a busy machine a cohort may take several blocks; only its last ends at the last step.
+    assert sum(block["runs"] for block in blocks if block["step"] == STEPS) == RUNS

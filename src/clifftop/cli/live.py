@@ -30,7 +30,9 @@ _PATIENCE_SECONDS = 5.0  # for a read to end when the view closes
 
 
 @contextmanager
-def live_view(store_folder: Path, metric: str, *, workers: int | None = None) -> Iterator[Show]:
+def live_view(
+    store_folder: Path, metric: str, *, workers: int | None = None, maximize: bool | None = None
+) -> Iterator[Show]:
     """A view of the sweep that writes into ``store_folder``; call what it gives after each block.
 
     Nothing goes to standard output. On a terminal the view redraws itself four times a second, reads the
@@ -41,6 +43,7 @@ def live_view(store_folder: Path, metric: str, *, workers: int | None = None) ->
         store_folder: the results folder; it need not exist yet.
         metric: which metric the best scores are of.
         workers: how many train at the same time, where that is known.
+        maximize: whether large values of it are good; None goes by its name.
     """
     from rich.console import Console
 
@@ -49,7 +52,7 @@ def live_view(store_folder: Path, metric: str, *, workers: int | None = None) ->
     if not console.is_terminal or console.is_dumb_terminal:
         yield _lines(view, sys.stderr)
         return
-    reader = _Reader(store_folder, metric, view)
+    reader = _Reader(store_folder, metric, view, maximize=maximize)
     reader.start()
     stopped = True
     try:
@@ -144,8 +147,8 @@ def _and_earlier(progress: Progress | None, runs: int) -> Progress | None:
 class _Reader:
     """Reads the scoreboard now and then, in a thread of its own: it must hold up neither frame nor block."""
 
-    def __init__(self, folder: Path, metric: str, view: _View) -> None:
-        self._folder, self._metric, self._view = folder, metric, view
+    def __init__(self, folder: Path, metric: str, view: _View, *, maximize: bool | None) -> None:
+        self._folder, self._metric, self._view, self._maximize = folder, metric, view, maximize
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="clifftop-live", daemon=True)
 
@@ -178,7 +181,7 @@ class _Reader:
         try:
             with Store.read(self._folder) as store:
                 since = last_event(store) if since is None else since
-                return scoreboard(store, self._metric, since=since), since
+                return scoreboard(store, self._metric, since=since, maximize=self._maximize), since
         except (StoreError, sqlite3.Error, OSError):
             # The sweep may not have made its store yet; if the store is broken, the sweep will say so.
             return None, 0 if since is None else since

@@ -7,20 +7,37 @@ patches) is made once, and a step's memory is that of one run and one slice, how
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, final
+from typing import Any, Protocol, final
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
-from clifftop.flow import Batch, Params
-from clifftop.gradients import PerExampleLoss
-from clifftop.gradients.base import GradientEngine
-from clifftop.gradients.chain import Chain, ChainEngine, ClippedSums, slices
-from clifftop.gradients.graph.runs import single_runs
+from clifftop.flow import Batch, GroupMap, Params
+from clifftop.gradients import GraphEngine, PerExampleLoss, UnsupportedModule
+from clifftop.gradients.base import GradientEngine, model_signature
+from clifftop.gradients.chain import Chain, ChainEngine, ClippedSums, Weigh, slices
+from clifftop.gradients.graph.runs import Run, single_runs
 from clifftop.gradients.instantiated import without_padding
 from clifftop.plan import PrivacyPlan
 from clifftop.private_gradient import PrivacyState, Seen, Streams, Summed, clipped_sum
+from clifftop.training.memory import held_bytes_per_example
+
+_LARGEST_SLICE = 1024
+_SLICE_BYTES = 1 << 28  # what the tensors of one slice of one run may take
+
+
+class _Way(Protocol):
+    """How one run's slice is summed."""
+
+    def __call__(
+        self, run: Run, groups: GroupMap, weigh: Callable[[Tensor], Weigh], *, diagnose: bool
+    ) -> tuple[Tensor, ClippedSums]:
+        """Losses, and sums by what ``weigh`` makes of them."""
+        ...
 
 
 @final
@@ -28,20 +45,28 @@ from clifftop.private_gradient import PrivacyState, Seen, Streams, Summed, clipp
 class ByRun:
     """Makes a cohort's clipped sums (`clifftop.private_gradient.Summing`).
 
-    Convolutional chains go run by run through `ChainEngine`; every other model, all runs at once, through
-    the engine that it is called with.
+    Models with convolutions go run by run, if they draw no random numbers: chains of common layers
+    through `ChainEngine`, others through `GraphEngine`. Every other model, and what these two do not
+    take, goes all runs at once through the engine that it is called with.
 
     Attributes:
-        slice_size: how many examples of one run at a time.
-        engine: for what goes run by run.
+        slice_size: how many examples of one run at a time; by default from what an example holds.
+        chain: the engine for chains.
+        graph: the engine for other models.
     """
 
-    slice_size: int = 512
-    engine: ChainEngine = field(default_factory=ChainEngine)
+    slice_size: int | None = None
+    chain: ChainEngine = field(default_factory=ChainEngine)
+    graph: GraphEngine = field(default_factory=GraphEngine)
+
+    _ways: WeakKeyDictionary[nn.Module, dict[object, tuple[_Way, int] | None]] = field(
+        default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
+    )
 
     def takes(self, loss: PerExampleLoss, params: Params, batch: Batch) -> bool:
         """Whether the model goes run by run: then memory hardly depends on how many runs there are."""
-        return self._chain(loss, params, without_padding(batch)) is not None
+        filled = without_padding(batch)
+        return filled is not None and self._way(loss, params, filled) is not None
 
     def __call__(
         self,
@@ -58,23 +83,21 @@ class ByRun:
     ) -> Summed:
         """The clipped sum of each run; ``microbatch_size`` matters to models that do not go run by run."""
         filled = without_padding(batch)
-        chain = self._chain(loss, params, filled)
-        if chain is None or filled is None:
+        way = None if filled is None else self._way(loss, params, filled)
+        if way is None or filled is None:
             return clipped_sum(
                 plan, engine, loss, params, batch, state, streams,
                 diagnose=diagnose, microbatch_size=microbatch_size,
             )  # fmt: skip
+        sums, size = way
         runs = list(single_runs(loss, params, filled, ()))
-        states = [_row(state.clipping, r) for r in range(len(runs))]
+        weighings = [_Weighing(plan=plan, state=_row(state.clipping, r)) for r in range(len(runs))]
         found = [_Total() for _ in runs]
         groups = plan.clipping.groups(params)
-        for rows in slices(batch.padded_size, self.slice_size):
-            for run, own, total in zip(runs, states, found, strict=True):
+        for rows in slices(batch.padded_size, size):
+            for run, weighing, total in zip(runs, weighings, found, strict=True):
                 part = replace(run, batch=_part(run.batch, rows))
-                grads = self.engine.one_run(chain, part, groups)
-                mask = part.batch.mask & torch.isfinite(grads.losses)
-                weigh = _Weighing(plan=plan, mask=mask, state=own)
-                total.add(grads.losses, grads.clipped_sums(weigh, diagnose=diagnose))
+                total.add(*sums(part, groups, weighing.of(part.batch.mask), diagnose=diagnose))
         seen = _joined(found)
         whole = _Whole(losses=seen.losses, norms=seen.sq_norms, total=_stacked([f.clipped for f in found]))
         mask = batch.mask & torch.isfinite(seen.losses)
@@ -82,11 +105,69 @@ class ByRun:
         clipped, _, clipping = plan.clipping(whole, mask, state.clipping)
         return Summed(clipped=clipped, state=clipping, seen=seen)
 
-    def _chain(self, loss: PerExampleLoss, params: Params, filled: Batch | None) -> Chain | None:
-        if filled is None:
+    def _way(self, loss: PerExampleLoss, params: Params, filled: Batch) -> tuple[_Way, int] | None:
+        known = self._ways.setdefault(loss.module, {})
+        key = model_signature(loss, params, filled)
+        if key not in known:
+            known[key] = self._find_way(loss, params, filled)
+        return known[key]
+
+    def _find_way(self, loss: PerExampleLoss, params: Params, filled: Batch) -> tuple[_Way, int] | None:
+        if filled.mask.device.type != "cpu" or not _convolves(loss.module):
             return None
-        chain = self.engine.chain(loss, params, filled)
-        return chain if chain is not None and chain.convolves else None
+        chain = self.chain.chain(loss, params, filled)
+        if chain is None:
+            one = next(single_runs(loss, params, filled, ()))
+            try:
+                known = self.graph.study(one.loss, one.params, one.batch)
+            except UnsupportedModule:
+                return None
+            if known.plan is None or known.draws:
+                return None
+        size = self.slice_size
+        if size is None:
+            held = held_bytes_per_example(engine=self.graph, loss=loss, params=params, batch=filled)
+            size = max(1, min(_LARGEST_SLICE, _SLICE_BYTES // max(1, held)))
+        return (_ByGraph(self.graph) if chain is None else _ByChain(self.chain, chain)), size
+
+
+def _convolves(module: nn.Module) -> bool:
+    return any(isinstance(layer, _ConvNd) for layer in module.modules())
+
+
+@final
+@dataclass(frozen=True)
+class _ByChain:
+    engine: ChainEngine
+    chain: Chain
+
+    def __call__(
+        self, run: Run, groups: GroupMap, weigh: Callable[[Tensor], Weigh], *, diagnose: bool
+    ) -> tuple[Tensor, ClippedSums]:
+        """In one pass."""
+        grads = self.engine.one_run(self.chain, run, groups)
+        return grads.losses, grads.clipped_sums(weigh(grads.losses), diagnose=diagnose)
+
+
+@final
+@dataclass(frozen=True)
+class _ByGraph:
+    engine: GraphEngine
+
+    def __call__(
+        self, run: Run, groups: GroupMap, weigh: Callable[[Tensor], Weigh], *, diagnose: bool
+    ) -> tuple[Tensor, ClippedSums]:
+        """Norms first, then sums."""
+        grads = self.engine(run.loss, run.params, run.batch, groups)
+        sq_norms = grads.sq_norms()
+        weights = weigh(grads.losses)(sq_norms, slice(None))
+        removed = None
+        if diagnose:
+            counts = run.batch.mask & torch.isfinite(grads.losses) & torch.isfinite(sq_norms.sum(-1))
+            removed = grads.weighted_sum(torch.where(counts[..., None], 1 - weights, 0))
+        return grads.losses, ClippedSums(
+            clipped=grads.weighted_sum(weights), removed=removed, sq_norms=sq_norms, weights=weights
+        )
 
 
 @final
@@ -112,15 +193,19 @@ class _Total:
 @final
 @dataclass(frozen=True, kw_only=True)
 class _Weighing:
-    """The clipping rule of one run, on some of its examples."""
+    """The clipping rule of one run."""
 
     plan: PrivacyPlan
-    mask: Tensor
     state: Any
 
-    def __call__(self, sq_norms: Tensor, rows: slice) -> Tensor:
-        """Weights ``(1, b, G)``; 0 where an example's loss is not finite."""
-        return self.plan.clipping.weights(sq_norms, self.mask[:, rows], self.state)
+    def of(self, mask: Tensor) -> Callable[[Tensor], Weigh]:
+        """The rule on a slice with this mask, once its losses are known; weight 0 where one is not finite."""
+
+        def with_losses(losses: Tensor) -> Weigh:
+            counts = mask & torch.isfinite(losses)
+            return lambda sq_norms, rows: self.plan.clipping.weights(sq_norms, counts[:, rows], self.state)
+
+        return with_losses
 
 
 @final

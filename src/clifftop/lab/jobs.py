@@ -73,6 +73,11 @@ Outcome = Trained | Failed | WorkerLost
 class Executor(Protocol):
     """Trains jobs; closing the generator stops everything it started."""
 
+    @property
+    def most_workers(self) -> int:
+        """How many jobs it may train at a time, as far as it knows beforehand."""
+        ...
+
     def run(self, trainer: Trainer, jobs: Iterable[Job]) -> Generator[tuple[Job, Outcome], None, None]:
         """Yield what happens to each job until it has finished or failed.
 

@@ -2,10 +2,10 @@
 
 The same call starts, resumes, extends and joins a sweep. Which runs train together follows from the specs
 as they are passed and from the cohort sizes that the store keeps: the list is grouped by static key and
-each group is cut into cohorts of a fixed size. A cohort is claimed when an executor asks for its next job,
-so any number of processes can share one store; what another process has claimed is left out, and waited
-for at the end. A sweep that was interrupted and started again with the same list trains the same cohorts
-as one that was not.
+each group is cut into equal cohorts, as many as the workers can share. A cohort is claimed when an executor
+asks for its next job, so any number of processes can share one store; what another process has claimed is
+left out, and waited for at the end. A sweep that was interrupted and started again with the same list and
+as many workers trains the same cohorts as one that was not.
 
 Nothing that a store names is ever imported: only specs that the caller passes are trained.
 """
@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import final
 
 from clifftop.lab.contract import RunStore, Status
@@ -117,16 +118,20 @@ def run_sweep(
     """
     started = time.perf_counter()
     asked = {spec.id: spec for spec in specs}
-    trainer, static_key, size_of = _or_cohorts(store, trainer, static_key, cohort_size)
+    executor = executor or InProcess()
+    workers = executor.most_workers
+    trainer, static_key, size_of = _or_cohorts(store, trainer, static_key, cohort_size, workers=workers)
     with store.training():
         added = store.add(asked.values())
         wanted = _unfinished(store, asked)
-        cohorts = cut(asked.values(), static_key=static_key, cohort_size=size_of) if wanted else []
+        cohorts: list[tuple[RunSpec, ...]] = []
+        if wanted:
+            cohorts = cut(asked.values(), static_key=static_key, cohort_size=size_of, workers=workers)
         open_cohorts = sum(any(spec.id in wanted for spec in cohort) for cohort in cohorts)
         store.record("sweep_started", runs=len(asked), new=added, cohorts=open_cohorts)
         sweep = _Sweep(store, asked, cohorts, started=started, progress=progress)
         if wanted:
-            sweep.train(executor or InProcess(), trainer, wanted)
+            sweep.train(executor, trainer, wanted)
         result = sweep.result()
         store.record(
             "sweep_ended",
@@ -145,13 +150,15 @@ def cut(
     *,
     static_key: Callable[[RunSpec], str],
     cohort_size: Callable[[str, RunSpec], int],
+    workers: int = 1,
 ) -> list[tuple[RunSpec, ...]]:
-    """The cohorts of a list of specs: groups of one key, in order of appearance, cut to size.
+    """The cohorts of a list of specs: groups of one key, in order of appearance, cut into equal parts.
 
     Args:
         specs: distinct specs.
         static_key: see `run_sweep`.
-        cohort_size: of a key and the first spec with it.
+        cohort_size: the most runs of a cohort, of a key and the first spec with it.
+        workers: each group is cut into a multiple of so many cohorts, so that none of them is idle.
 
     Raises:
         ValueError: a size below 1.
@@ -164,7 +171,10 @@ def cut(
         size = cohort_size(key, group[0])
         if size < 1:
             raise ValueError(f"cohort_size must be >= 1, found cohort_size={size}")
-        cohorts += [tuple(group[first : first + size]) for first in range(0, len(group), size)]
+        parts = math.ceil(len(group) / size)
+        parts = min(len(group), math.ceil(parts / workers) * workers)
+        ends = [len(group) * part // parts for part in range(parts + 1)]
+        cohorts += [tuple(group[first:end]) for first, end in pairwise(ends)]
     return cohorts
 
 
@@ -324,14 +334,18 @@ def _or_cohorts(
     trainer: Trainer | None,
     static_key: Callable[[RunSpec], str] | None,
     cohort_size: Callable[[RunSpec], int] | None,
+    *,
+    workers: int,
 ) -> tuple[Trainer, Callable[[RunSpec], str], Callable[[str, RunSpec], int]]:
     """What was passed, and for the rest `clifftop.lab.cohort`, which imports torch."""
     if trainer is not None and static_key is not None and cohort_size is not None:
         return trainer, static_key, _ignoring_key(cohort_size)
     from clifftop.lab import cohort
 
+    budget = cohort.memory_budget(workers=workers)
+
     def kept_size(key: str, spec: RunSpec) -> int:
-        return store.cohort_size(key, lambda: cohort.cohort_size(spec))
+        return store.cohort_size(key, lambda: cohort.cohort_size(spec, budget_bytes=budget))
 
     size_of = kept_size if cohort_size is None else _ignoring_key(cohort_size)
     return trainer or cohort.train_cohort, static_key or cohort.static_key, size_of

@@ -96,7 +96,7 @@ def run_study(
     Raises:
         UnknownStudy: no such study.
         ValueError: an axis value is out of range.
-        StoreError: the folder belongs to another study, is in use, or cannot be written.
+        StoreError: the folder belongs to another study, or cannot be written.
         SweepError: some runs raised an error; the others are kept.
     """
     started = time.perf_counter()

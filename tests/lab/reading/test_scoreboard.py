@@ -61,6 +61,8 @@ def test_the_best_at_each_epsilon(store, metric, pick):
         assert best.setting == {"lr": lr}
         assert best.mean == pytest.approx(found[lr], rel=1e-12)
         assert best.n == 2
+    assert scoreboard(store, metric, maximize=pick is max).best == board.best
+    assert scoreboard(store, metric, maximize=pick is min).best != board.best
     assert board.counts == {"done": 9, "diverged": 4, "pending": 1}
 
 

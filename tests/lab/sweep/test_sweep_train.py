@@ -183,6 +183,8 @@ def test_a_cohort_that_fails_is_told_after_all_others_were_trained(folder, out, 
         return train_cohort(specs, state=state)
 
     class Failing:
+        most_workers = 1
+
         def run(self, trainer, jobs):
             from clifftop.lab.executors import InProcess
 
@@ -234,6 +236,8 @@ def test_optuna_searches_each_level_by_itself_and_resumes_where_it_was(folder, t
     rounds = []
 
     class Halting:
+        most_workers = 1
+
         def run(self, trainer, jobs):
             from clifftop.lab.executors import InProcess
 

@@ -13,6 +13,7 @@ from clifftop.events import NeighboringRelation
 from clifftop.lab.cohort import static_key
 from clifftop.lab.spec import Factory
 from clifftop.lab.sweep import SharingMode, Sweep, SweepFault
+from clifftop.lab.sweep import privacy as sweep_privacy
 from clifftop.sampling import FixedOrder, Poisson
 
 N = 400
@@ -49,6 +50,19 @@ def test_calibrated_noise_meets_its_target_and_no_less_would(target, sampler):
     spec = run(target_epsilon=target, sampler=sampler)
     assert target * (1 - 1e-5) <= epsilon(spec).upper <= target
     assert float(f"{spec.noise_multiplier:.8g}") == spec.noise_multiplier
+
+
+def test_noise_that_a_wavering_search_found_too_small_is_raised(monkeypatch):
+    right = run(target_epsilon=2.5).noise_multiplier
+    find = accounting.calibrate_noise_multiplier
+    monkeypatch.setattr(
+        accounting, "calibrate_noise_multiplier", lambda *event, **target: find(*event, **target) * (1 - 3e-7)
+    )
+    sweep_privacy.noise_for.cache_clear()
+    raised = run(target_epsilon=2.5)
+    sweep_privacy.noise_for.cache_clear()
+    assert epsilon(raised).upper <= 2.5
+    assert raised.noise_multiplier == pytest.approx(right, rel=1e-6)
 
 
 @pytest.mark.parametrize(

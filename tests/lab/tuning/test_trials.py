@@ -10,7 +10,7 @@ from clifftop.lab.executors import InProcess
 from clifftop.lab.tuning import contest
 from clifftop.lab.tuning.trials import draw_trials, require_sound
 
-TUNINGS = 500
+TUNINGS = 400
 
 
 @pytest.fixture
@@ -23,6 +23,8 @@ def quick(monkeypatch):
 
 class StopsAtGoodScores(InProcess.__mro__[1] if InProcess.__mro__[1] is not object else object):
     """What the price forbids: the tuning ends at the first cohort with a good score."""
+
+    most_workers = 1
 
     def run(self, trainer, jobs):
         for job in jobs:

@@ -22,7 +22,7 @@ from clifftop.lab.cohort import train_cohort
 from clifftop.lab.cohort.parts import build_model
 from clifftop.lab.data import load_data
 from clifftop.lab.executors import InProcess
-from clifftop.lab.spec import Factory
+from clifftop.lab.spec import Factory, SpecError
 from clifftop.lab.tuning import ScoredRows, abandon, plan_tuning, read_release, tune
 from clifftop.lab.tuning import contest as contest_module
 from clifftop.lab.tuning.contest import begin, compete
@@ -106,6 +106,8 @@ class PowerCut(InProcess.__mro__[-1]):
 
     def __init__(self, outcomes):
         self.left = outcomes
+
+    most_workers = 1
 
     def run(self, trainer, jobs):
         for found in InProcess().run(trainer, jobs):
@@ -229,6 +231,19 @@ def test_another_tuning_cannot_go_on_with_these_trials(planned, five, tmp_path, 
     assert abandon(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert not abandon(tmp_path)
+
+
+def test_a_release_stays_when_another_tuning_comes(planned, five, tmp_path, tools):
+    tune(planned, tmp_path)
+    other = plan_tuning(tools.small_sweep(steps=30), NegativeBinomialTrials(mean=4.0), scored=PUBLIC)
+    with pytest.raises(tools.TuneError, match="another folder"):
+        tune(other, tmp_path)
+
+
+def test_a_model_that_mixes_examples_is_refused(tools):
+    mixing = Factory(target="torch.nn:BatchNorm1d", options={"num_features": 10})
+    with pytest.raises(SpecError, match="BatchNorm1d"):
+        plan_tuning(tools.small_sweep(model=mixing), NegativeBinomialTrials(mean=3.0), scored=PUBLIC)
 
 
 def test_two_processes_cannot_tune_in_one_folder(planned, five, tmp_path, tools):

@@ -22,6 +22,8 @@ from clifftop.gradients.rules.products import Pointwise
 
 # Shorter pieces cost more to find than to copy: then one axis is unfolded after the other.
 _SHORT_PIECE = 32
+# Larger weights are not worth forming example by example (measured against `GraphEngine`: equal here).
+_LARGEST_WEIGHT = 2**14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,12 +170,12 @@ class _Back:
 
 
 def convolution(layer: nn.Module, names: Mapping[str, str], trained: frozenset[str]) -> Stage | None:
-    """The stage of a ``nn.Conv2d``; None where it does something else."""
+    """The stage of a ``nn.Conv2d``; None where it does something else, or is large."""
     assert isinstance(layer, nn.Conv2d)
     padding = layer.padding
     if layer.groups != 1 or set(layer.dilation) != {1} or layer.padding_mode != "zeros":
         return None
-    if isinstance(padding, str):
+    if isinstance(padding, str) or layer.weight.numel() > _LARGEST_WEIGHT:
         return None
     (kh, kw), (sh, sw), (ph, pw) = layer.kernel_size, layer.stride, padding
     return Convolution(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from clifftop.gradients.rules import outer, products
 # Gradients that are this many times as large as what they are made of are not formed for a sum.
 _WORTH_FORMING = 4
 # How many numbers of gradients are formed at once: what a cache holds.
-_ENTRIES = 2**19
+_ENTRIES = 2**20
 
 
 class Part(ABC):
@@ -40,12 +41,12 @@ class Part(ABC):
         """The same with zeros for the examples that ``drop`` ``(B,)`` marks, whatever they held."""
 
     @property
-    def row_size(self) -> int:
-        """How many numbers a gradient has, where gradients are best formed; else 0."""
-        return 0
+    def row_shape(self) -> tuple[int, ...]:
+        """A gradient's shape, where gradients are best formed; else empty."""
+        return ()
 
-    def formed(self, rows: slice) -> Tensor:
-        """Gradients of some examples, ``(b, row_size)``."""
+    def formed(self, rows: slice, memory: Tensor | None = None) -> Tensor:
+        """Gradients of some examples, ``(b, entries)``; in ``memory``, if that has rows enough."""
         raise NotImplementedError
 
 
@@ -79,19 +80,23 @@ class Products(Part):
     x: Tensor
 
     @property
-    def row_size(self) -> int:
+    def row_shape(self) -> tuple[int, ...]:
         """Gradients are formed where they are not much larger than what they are made of."""
         positions, p, d = self._sizes
-        return p * d if p * d <= _WORTH_FORMING * positions * (p + d) else 0
+        return (p, d) if p * d <= _WORTH_FORMING * positions * (p + d) else ()
 
-    def formed(self, rows: slice) -> Tensor:
+    def formed(self, rows: slice, memory: Tensor | None = None) -> Tensor:
         """Gradients of some examples, ``(b, p * d)``."""
-        return torch.bmm(self.g[rows].mT, self.x[rows]).flatten(1)
+        g, x = self.g[rows].mT, self.x[rows]
+        if memory is None or len(memory) < len(g):
+            return torch.bmm(g, x).flatten(1)
+        out = memory[: len(g)].view(len(g), g.shape[1], x.shape[2])
+        return torch.bmm(g, x, out=out).flatten(1)
 
     def norms(self) -> Tensor:
         """Of the gradients, or by products of positions (Li et al. 2021, arXiv:2110.05679)."""
         positions, p, d = self._sizes
-        if self.row_size or positions * (p + d) >= p * d:
+        if self.row_shape or positions * (p + d) >= p * d:
             return torch.cat(
                 [row_norms(self.formed(rows)) for rows in slices(len(self.g), _ENTRIES // (p * d))]
             )
@@ -204,48 +209,47 @@ class ChainGrads:
             weigh: the clipping rule on some of the examples; 0 for those that do not count.
             diagnose: whether to sum what clipping removed, too.
         """
-        formed = {n: part for n, part in self.parts.items() if part.row_size}
+        formed = {n: part for n, part in self.parts.items() if part.row_shape}
         small = self._norms_of({n: part for n, part in self.parts.items() if n not in formed})
-        entries = sum(part.row_size for part in formed.values())
+        entries = sum(math.prod(part.row_shape) for part in formed.values())
         totals: dict[str, Tensor] = {}
         sq_norms: list[Tensor] = []
         weights: list[Tensor] = []
-        for rows in slices(self.mask.shape[1], _ENTRIES // entries if entries else _ENTRIES):
-            mine = {n: part.formed(rows) for n, part in formed.items()}
+        # The first gradients' memory serves the others too: it is in a cache then.
+        memory: dict[str, Tensor] = {}
+        for rows in slices(self.mask.shape[1], _ENTRIES // max(1, entries)):
+            mine = {n: part.formed(rows, memory.get(n)) for n, part in formed.items()}
+            memory = memory or mine
             own = [norms[rows] for norms in small]
             for n, values in mine.items():
-                group = self.groups[n]
-                own[group] = torch.hypot(own[group], row_norms(values))
-            found = torch.stack(own, -1).square()[None]
-            sq_norms.append(found)
-            weights.append(self._both(weigh, found, rows, diagnose=diagnose))
-            finite = bool(torch.isfinite(found).all())
+                own[self.groups[n]] = torch.hypot(own[self.groups[n]], row_norms(values))
+            sq_norms.append(torch.stack(own, -1).square()[None])
+            usable = torch.isfinite(sq_norms[-1]).all(-1, keepdim=True)
+            weights.append(self._weights(weigh(sq_norms[-1], rows), usable, rows, diagnose=diagnose))
+            clean = bool(usable.all())
             for n, values in mine.items():
                 each = weights[-1][..., self.groups[n]]
-                kept = values if finite else cleared(values, (each == 0).all(0))
+                kept = values if clean else cleared(values, (each == 0).all(0))
                 totals[n] = torch.addmm(totals[n], each, kept) if n in totals else each @ kept
-        every, norms = torch.cat(weights, 1), torch.cat(sq_norms, 1)
-        clean = bool(torch.isfinite(norms).all())
-        sums = {
-            n: totals[n].unflatten(1, (part.g.shape[2], -1)) if isinstance(part, Products) and n in totals
-            else self._sums(n, every, clean=clean)
-            for n, part in self.parts.items()
-        }  # fmt: skip
+        found, every = torch.cat(sq_norms, 1), torch.cat(weights, 1)
+        clean = bool(torch.isfinite(found).all())
+        sums = {n: self._sums(n, every, clean=clean) for n in self.parts if n not in totals}
+        sums |= {n: value.unflatten(1, formed[n].row_shape) for n, value in totals.items()}
         return ClippedSums(
-            clipped=self._in_shape({n: value[0] for n, value in sums.items()}),
-            removed=self._in_shape({n: value[1] for n, value in sums.items()}) if diagnose else None,
-            sq_norms=torch.where(self.mask[..., None], norms, 0),
+            clipped=self._in_shape({n: sums[n][0] for n in self.parts}),
+            removed=self._in_shape({n: sums[n][1] for n in self.parts}) if diagnose else None,
+            sq_norms=torch.where(self.mask[..., None], found, 0),
             weights=every[:1],
         )
 
-    def _both(self, weigh: Weigh, sq_norms: Tensor, rows: slice, *, diagnose: bool) -> Tensor:
-        """The weights, and with ``diagnose`` one less them, ``(k, b, G)``."""
+    def _weights(self, weights: Tensor, usable: Tensor, rows: slice, *, diagnose: bool) -> Tensor:
+        """Weights, and with ``diagnose`` one less them for the examples that count, ``(k, b, G)``."""
         mask = self.mask[:, rows, None]
-        weights = torch.where(mask, weigh(torch.where(mask, sq_norms, 0), rows), 0)
+        own = torch.where(mask, weights, 0)
         if not diagnose:
-            return weights
-        counts = mask & torch.isfinite(self.losses[:, rows, None]) & torch.isfinite(sq_norms.sum(-1, True))
-        return torch.cat([weights, torch.where(counts, 1 - weights, 0)])
+            return own
+        counts = mask & torch.isfinite(self.losses[:, rows, None]) & usable
+        return torch.cat([own, torch.where(counts, 1 - own, 0)])
 
     def _sums(self, name: str, weights: Tensor, *, clean: bool) -> Tensor:
         """A part's sums for weights ``(k, B, G)``."""
@@ -273,9 +277,9 @@ class ChainGrads:
 def slices(size: int, most: int) -> Iterator[slice]:
     """As few slices as can be of at most ``most``, and at least one, as equal as can be.
 
-    >>> list(slices(5, 3))
-    [slice(0, 2, None), slice(2, 5, None)]
+    >>> list(slices(5, 3))  # the first is the largest
+    [slice(0, 3, None), slice(3, 5, None)]
     """
     count = max(1, -(-size // max(1, most)))
-    ends = [size * i // count for i in range(count + 1)]
+    ends = [-(-size * i // count) for i in range(count + 1)]
     yield from (slice(a, b) for a, b in itertools.pairwise(ends))

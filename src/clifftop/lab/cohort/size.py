@@ -29,13 +29,14 @@ _ROUND_TO = 8
 _PLAINLY_SMALL = 8  # a forward pass's count, times this, is more than a step has ever held
 
 
-def memory_budget(device: torch.device, *, workers: int = 1) -> int:
+def memory_budget(device: str = "cpu", *, workers: int = 1) -> int:
     """Bytes that one cohort's step may hold where ``workers`` cohorts train at a time.
 
     Half of what is free, shared by the workers; on a CPU at most 1 GiB each.
     """
-    share = free_bytes(device) // (2 * workers)
-    return share if device.type == "cuda" else min(_MOST_ON_A_CPU, share)
+    place = torch.device(device)
+    share = free_bytes(place) // (2 * workers)
+    return share if place.type == "cuda" else min(_MOST_ON_A_CPU, share)
 
 
 def cohort_size(spec: RunSpec, *, budget_bytes: int | None = None, device: str = "cpu") -> int:
@@ -51,7 +52,7 @@ def cohort_size(spec: RunSpec, *, budget_bytes: int | None = None, device: str =
         device: where the cohort will train.
     """
     place = torch.device(device)
-    budget = memory_budget(place) if budget_bytes is None else budget_bytes
+    budget = memory_budget(device) if budget_bytes is None else budget_bytes
     if _PLAINLY_SMALL * LARGEST_COHORT * _counted_bytes(spec) <= budget:
         return LARGEST_COHORT
     others = replace(spec, seed=(spec.seed + 1) % 2**32)  # with batches, and maybe data, of its own
@@ -68,7 +69,7 @@ def microbatch_size(members: Members, spec: RunSpec, budget_bytes: int | None) -
     """
     first = next(iter(members.params.values()))
     runs = first.shape[0]
-    budget = memory_budget(first.device) if budget_bytes is None else budget_bytes
+    budget = memory_budget(str(first.device)) if budget_bytes is None else budget_bytes
     if _PLAINLY_SMALL * runs * _counted_bytes(spec) <= budget:
         return None
     batch = members.batch(0)

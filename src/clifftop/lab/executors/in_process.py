@@ -14,6 +14,11 @@ from clifftop.lab.jobs import Job, Outcome, Trainer, train
 class InProcess:
     """Trains one job after another in this process."""
 
+    @property
+    def most_workers(self) -> int:
+        """1."""
+        return 1
+
     def run(self, trainer: Trainer, jobs: Iterable[Job]) -> Generator[tuple[Job, Outcome], None, None]:
         """See `clifftop.lab.jobs.Executor.run`."""
         for job in jobs:

@@ -44,6 +44,11 @@ class ProcessPool:
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 1:
             raise ValueError(f"workers must be a whole number >= 1, found workers={self.workers!r}")
 
+    @property
+    def most_workers(self) -> int:
+        """``workers``."""
+        return self.workers
+
     def run(self, trainer: Trainer, jobs: Iterable[Job]) -> Generator[tuple[Job, Outcome], None, None]:
         """See `clifftop.lab.jobs.Executor.run`."""
         message = pickled(trainer)

@@ -69,14 +69,18 @@ class RayCluster:
         if isinstance(gpus, bool) or not isinstance(gpus, int | float) or not 0 <= gpus < math.inf:
             raise ValueError(f"gpus_per_worker must be finite and >= 0, found gpus_per_worker={gpus!r}")
 
+    @property
+    def most_workers(self) -> int:
+        """``workers``, or without it what a cluster on this machine would have."""
+        return self.workers or max(1, usable_cores() // self.cpus_per_worker)
+
     def run(self, trainer: Trainer, jobs: Iterable[Job]) -> Generator[tuple[Job, Outcome], None, None]:
         """See `clifftop.lab.jobs.Executor.run`."""
         message = pickled(trainer)
         with ExitStack() as stack:
             ray = stack.enter_context(quiet_ray())
             if not ray.is_initialized():
-                workers = self.workers or max(1, usable_cores() // self.cpus_per_worker)
-                slots = workers * self.cpus_per_worker
+                slots = self.most_workers * self.cpus_per_worker
                 stack.enter_context(connected(ray, self.address, slots=slots))
             crew = _Actors(ray, self, _Setting(trainer=message, paths=_added_paths(), folder=str(Path.cwd())))
             yield from Shift(crew, jobs).run()

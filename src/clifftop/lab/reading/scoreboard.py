@@ -67,15 +67,17 @@ def last_event(store: RunStore) -> int:
     return int(key)
 
 
-def scoreboard(store: RunStore, metric: str, *, since: int = 0) -> Scoreboard:
+def scoreboard(store: RunStore, metric: str, *, since: int = 0, maximize: bool | None = None) -> Scoreboard:
     """Read the scoreboard; ten thousand runs take some hundredths of a second.
 
     Args:
         store: where the sweep writes.
-        metric: what to compare by; small values are good if its name says so (`smaller_is_better`).
+        metric: what to compare by.
         since: events up to this number are not counted (`last_event`).
+        maximize: whether large values are good; None goes by the name (`smaller_is_better`).
     """
-    sign = -1 if smaller_is_better(metric) else 1
+    large = not smaller_is_better(metric) if maximize is None else maximize
+    sign = 1 if large else -1
     best: dict[float, tuple[float, Best]] = {}
     for level, epsilon, setting, mean, n in store.query(_LAST_VALUES, (metric,)):
         if level not in best or sign * mean > best[level][0]:

@@ -84,7 +84,7 @@ def threads_for(spec: RunSpec) -> Iterator[None]:
 def _budget(device: str, executor: Executor | None) -> int | None:
     """A worker's share of this machine's memory; None leaves it to where the worker is."""
     if isinstance(executor, ProcessPool):
-        return memory_budget(torch.device(device), workers=executor.workers)
+        return memory_budget(device, workers=executor.workers)
     return None
 
 

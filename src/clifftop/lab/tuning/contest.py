@@ -41,7 +41,7 @@ def begin(design: Design, memory: Memory) -> Drawn:
     if drawn.design != design.id:
         raise TuneError(
             "a tuning must go on as it began, found a folder with another one under way (sweep, law, mean, "
-            "target, rows or version differ); give its own settings, or end it with --abandon"
+            "target or rows differ); give its own settings, or end it with --abandon"
         )
     require_sound(design, drawn.trials)
     return drawn

@@ -49,7 +49,7 @@ from clifftop.lab.spec import RunSpec
 from clifftop.noise import Gaussian
 from clifftop.sampling import FixedOrder, Poisson
 
-MOST_COVERS = 6
+MOST_COVERS = 16
 """Runs whose whole profiles are asked for, at most; more are joined in groups."""
 MOST_ASKED = 100
 """Runs whose epsilons are asked for, at most."""

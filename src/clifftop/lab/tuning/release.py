@@ -104,6 +104,7 @@ def _document(design: Design, winner: tuple[Trial, Leader, Arrays] | None) -> di
         "format": 1,
         "clifftop": __version__,
         "sweep": sweep.name,
+        "design": design.id,
         "winner": None if winner is None else _winner(design, *winner[:2]),
         "privacy": {
             "epsilon": upper if math.isfinite(upper) else "inf",

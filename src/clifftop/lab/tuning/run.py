@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
@@ -11,6 +12,9 @@ import numpy as np
 
 from clifftop.lab.data import load_data
 from clifftop.lab.executors import InProcess
+from clifftop.lab.sweep.axes import Axis, Between
+from clifftop.lab.sweep.fit import Loaded, check_fit
+from clifftop.lab.sweep.machine import threads_for
 from clifftop.lab.tuning.contest import begin, compete
 from clifftop.lab.tuning.design import Design, design
 from clifftop.lab.tuning.errors import TuneError
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from clifftop.accounting.selection_bounds import SelectionLaw
     from clifftop.datasets import TrainTest
     from clifftop.lab.jobs import Executor
+    from clifftop.lab.spec import Scalar
     from clifftop.lab.sweep import Sweep
 
 
@@ -47,7 +52,8 @@ def plan_tuning(
         TuneError: the sweep cannot be tuned like this.
         SweepFault: model, data and loss do not fit together.
     """
-    point = {name: axis.at(0.0) for name, axis in sweep.axes_in_order.without(("seed",)).items()}
+    axes = sweep.axes_in_order.without(("seed",))
+    point = {name: axis.at(0.0) for name, axis in axes.items()}
     factory = sweep.data_at(point)
     data = load_data(factory, seed=0)
     if load_data(factory, seed=1) is not data:
@@ -56,13 +62,24 @@ def plan_tuning(
             "set its seed among its options"
         )
     _require_other_rows(data, factory.target)
-    return design(
+    planned = design(
         sweep,
         trials,
         num_examples=len(data.train.targets[0]),
         num_scored=None if scored.are_public else len(data.test.targets[0]),
         target_epsilon=target_epsilon,
     )
+    check_fit(sweep, _kinds(axes, point), Loaded(sweep))
+    return planned
+
+
+def _kinds(axes: Mapping[str, Axis], first: Mapping[str, Scalar]) -> tuple[Mapping[str, Scalar], ...]:
+    """Points at which every listed value of the model's and the optimiser's axes is met once."""
+    found = [first]
+    for name, axis in axes.items():
+        if name.startswith(("model.", "optimizer")) and not isinstance(axis, Between):
+            found += [{**first, name: value} for value in axis.values()]
+    return tuple(found)
 
 
 def _require_other_rows(data: TrainTest, name: str) -> None:
@@ -106,6 +123,11 @@ def tune(
     folder = Path(folder)
     secret = SecretFolder(folder)
     found = read_release(folder)
+    if found is not None and found.document.get("design") != planned.id:
+        raise TuneError(
+            f"{folder} must hold no release of another tuning, found one; choose another folder, and mind "
+            "that the two add up"
+        )
     if found is None:
         secret.open()
         with secret.held():
@@ -113,7 +135,8 @@ def tune(
             drawn = begin(planned, memory)
             if started is not None:
                 started()
-            leader = compete(planned, drawn, memory, executor=executor or InProcess())
+            with threads_for(drawn.trials[0].spec) if drawn.trials else nullcontext():
+                leader = compete(planned, drawn, memory, executor=executor or InProcess())
             winner = None
             if leader is not None:
                 winner = (drawn.trials[leader.trial], leader, memory.parameters(leader))
