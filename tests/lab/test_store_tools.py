@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from clifftop.lab.store import STORE_FILE, Store
 from clifftop.lab.store.checking import check_store
 from clifftop.lab.store.exporting import export_store
 from clifftop.lab.store.merging import MergedStore, merge_stores
+from clifftop.lab.tuning.streams import SecretStreams
 from clifftop.testing.stores import ToyTrainer, toy_cohort_size, toy_spec, toy_static_key
 
 SPECS = [
@@ -197,16 +199,16 @@ def test_an_empty_store_can_be_exported(tmp_path):
     assert {about["rows"] for about in manifest["files"].values()} == {0}
 
 
-def test_a_noise_seed_is_not_exported(tmp_path):
-    from dataclasses import replace
-
+def test_neither_a_noise_seed_nor_the_secret_of_streams_is_exported(tmp_path):
     secret = 2**200 + 12345
+    own, hidden = replace(toy_spec(), noise_seed=secret), replace(toy_spec(), streams=SecretStreams(secret))
     with Store.open(tmp_path / "r", study="toy") as store:
-        store.add([replace(toy_spec(), noise_seed=secret), toy_spec(seed=1)])
+        store.add([own, hidden, toy_spec(seed=1)])
         export_store(store, tmp_path / "out")
     text = (tmp_path / "out" / "specs.jsonl").read_text()
     assert str(secret) not in text
-    assert text.count('"noise_seed": null') == 1
+    assert text.count('"noise_seed": null') == 2
+    assert all(str(secret) not in path.read_text(errors="ignore") for path in (tmp_path / "out").iterdir())
 
 
 def test_an_export_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
@@ -383,6 +385,7 @@ def test_a_full_disk_leaves_no_half_of_a_merge(tmp_path):
     a, b = train(tmp_path / "a", SPECS[:4]), train(tmp_path / "b", [toy_spec(seed=s) for s in range(400)])
     script = """
 import resource, sys
+from dataclasses import replace
 from pathlib import Path
 from clifftop.lab.store.merging import merge_stores
 from clifftop.lab.contract import StoreError

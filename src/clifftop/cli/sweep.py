@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +33,7 @@ def sweep(
     out: Path | None = None,
     workers: Whole = None,
     executor: str | None = None,
+    address: str | None = None,
     device: str = "cpu",
     dry_run: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
     as_json: Json = False,
@@ -48,6 +51,7 @@ def sweep(
         out: folder of the results, out/NAME by default; runs found there are not trained again.
         workers: how many cohorts train at the same time; chosen by the amount of work by default.
         executor: who trains them: in-process, pool (of processes) or ray; chosen by the work by default.
+        address: of a running Ray cluster, host:port or auto; by default RAY_ADDRESS, or one of its own.
         device: where they train: cpu, cuda, cuda:1.
         dry_run: print what would be trained, and train nothing.
         as_json: print one JSON document and nothing else.
@@ -68,7 +72,8 @@ def sweep(
         if dry_run:
             return _tell_plan(asked, as_json=as_json)
         folder = Path("out") / asked.name if out is None else out
-        trained = _train(asked, folder, executor, workers, device)
+        choose = partial(_executor, executor, workers, address)
+        trained = _train(asked, folder, choose, workers, device)
     if as_json:
         print_json(_document(trained))
     else:
@@ -88,17 +93,19 @@ def _write_template(path: Path, file: Path | None) -> int:
     return 0
 
 
+def _executor(name: str | None, workers: int | None, address: str | None, steps: int) -> Executor:
+    from clifftop.lab.machine import executor_for
+
+    return executor_for(name, workers=workers, steps=steps, address=address)
+
+
 def _train(
-    asked: Sweep, folder: Path, executor: str | None, workers: int | None, device: str
+    asked: Sweep, folder: Path, choose: Callable[[int], Executor], workers: int | None, device: str
 ) -> TrainedSweep:
     from clifftop.cli.live import live_view
     from clifftop.lab.sweep import train_sweep
-    from clifftop.lab.sweep.machine import executor_for
 
-    def choose(steps: int) -> Executor:
-        return executor_for(executor, workers=workers, steps=steps)
-
-    with live_view(folder, asked.goal.metric, workers=workers) as show:
+    with live_view(folder, asked.goal.metric, workers=workers, maximize=asked.goal.maximize) as show:
         return train_sweep(asked, folder, executor=choose, progress=show, device=device)
 
 

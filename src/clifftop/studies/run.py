@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -18,17 +16,14 @@ from clifftop.accounting import Bound
 from clifftop.analysis.jsonio import dumps
 from clifftop.analysis.results import FILE_NAME
 from clifftop.files import write_all
-from clifftop.lab import Executor, InProcess, ProcessPool, Progress, Store, cohort_size, run_sweep, tables
-from clifftop.lab.cohort import LARGEST_COHORT
+from clifftop.lab import Progress, Store, run_sweep, tables
+from clifftop.lab.machine import executor_for, threads_for
 from clifftop.studies.base import Axes, Study
 from clifftop.studies.fashion_cnn import FASHION_CNN
 from clifftop.studies.no_cliff import NO_CLIFF, NO_CLIFF_SOUND
 from clifftop.studies.results import results_document
 
 STUDIES: Mapping[str, Study] = {study.name: study for study in (NO_CLIFF, NO_CLIFF_SOUND, FASHION_CNN)}
-
-# Below this many steps over all runs, starting another process costs more than it saves.
-_WORTH_A_POOL = 200_000
 
 
 class UnknownStudy(ValueError):
@@ -110,8 +105,8 @@ def run_study(
             f"num_examples={study.num_examples}; change one of them"
         )
     with Store.open(out, study=name) as store:
-        executor = _executor(workers, len(specs) * study.template.steps)
-        with _threads_for(study):
+        executor = executor_for(None, workers=workers, steps=len(specs) * study.template.steps)
+        with threads_for(study.template):
             swept = run_sweep(store, specs, executor=executor, progress=progress)
         wanted = pl.DataFrame({"id": [spec.id for spec in specs]})
         training_seconds = tables.training_seconds(store)
@@ -147,30 +142,3 @@ def recompute_epsilon(run: Mapping[str, Any], config: Mapping[str, Any]) -> tupl
     sigma = float(run["noise_multiplier"])
     published = study.published_epsilon(sigma) if study.published_epsilon else None
     return published, study.epsilon(study.plan(sigma, float(run["clip_norm"])))
-
-
-def _executor(workers: int | None, steps: int) -> Executor:
-    if workers is None:
-        workers = 1 if steps < _WORTH_A_POOL else _cores()
-    return InProcess() if workers <= 1 else ProcessPool(workers=workers)
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _threads_for(study: Study) -> Iterator[None]:
-    """One thread for a model so small that its cohorts reach the largest size; else as many as torch has.
-
-    On such a model two threads of a quiet machine gain a seventh, and on a busy one they wait for each
-    other: the published study then took 20 s instead of 1.
-    """
-    before = torch.get_num_threads()
-    if cohort_size(study.template) == LARGEST_COHORT:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -50,3 +50,10 @@ def test_a_secret_and_a_seed_are_told_apart():
 
 def test_the_secret_is_not_printed():
     assert "123456789" not in repr(SecretStreams(123456789))
+
+
+def test_a_secret_and_a_long_noise_seed_do_not_run_together():
+    """Every pair of a secret and a seed has draws of its own; with fewer bits apart, two of these had one."""
+    pairs = [(secret, seed) for secret in (0, 1, 2) for seed in (1, 2**64 + 1, 2**65 + 1)]
+    first = {draws(SecretStreams(secret), (seed, 9))["batch"][0].item() for secret, seed in pairs}
+    assert len(first) == len(pairs)

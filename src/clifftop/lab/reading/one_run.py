@@ -12,6 +12,7 @@ import polars as pl
 from clifftop.lab import tables
 from clifftop.lab.contract import RunStore, StoreError
 from clifftop.lab.reading.moment import one_moment
+from clifftop.lab.redacted import without_secrets
 
 _SHOWN = 8  # runs that an error lists
 
@@ -65,20 +66,13 @@ def find_run(store: RunStore, prefix: str) -> RunRecord:
     spec = json.loads(text)
     return RunRecord(
         row=row,
-        spec=_without_secrets(spec),
+        spec=without_secrets(spec),
         neighboring_relation=relation,
         metrics=metrics,
         trace=trace,
         timeline=timeline,
         foreign=tuple(sorted(_foreign(spec))),
     )
-
-
-def _without_secrets(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A spec without what its noise can be drawn from again: its own seed, and whatever its streams hold."""
-    streams = spec.get("streams")
-    named = {"$kind": streams["$kind"]} if isinstance(streams, dict) and "$kind" in streams else None
-    return {name: value for name, value in spec.items() if name != "noise_seed"} | {"streams": named}
 
 
 def _whole_id(store: RunStore, prefix: str) -> str:

@@ -16,6 +16,7 @@ from clifftop import __version__
 from clifftop.files import write_all
 from clifftop.lab import tables
 from clifftop.lab.contract import StoreError
+from clifftop.lab.redacted import without_secrets
 from clifftop.lab.store.file import Store
 
 MANIFEST = "manifest.json"
@@ -25,8 +26,8 @@ _ARTIFACTS = ("sweep.json", "cost.json")
 def export_store(store: Store, folder: Path, *, csv: bool = False) -> Mapping[str, Any]:
     """Write runs, metrics, trace, specs and the sweep into a folder, every file or none; return the manifest.
 
-    The manifest lists each file with its SHA-256, bytes and rows. A noise seed of a run's own is left out of
-    the specs: whoever knows it can take the noise off again.
+    The manifest lists each file with its SHA-256, bytes and rows. Noise seeds and the secrets of streams are
+    left out of the specs: whoever knows them can take the noise off again.
 
     Args:
         store: where the runs are.
@@ -63,10 +64,7 @@ def export_store(store: Store, folder: Path, *, csv: bool = False) -> Mapping[st
 
 def _specs(store: Store) -> Iterator[str]:
     for run_id, text in store.query("SELECT id, spec FROM run ORDER BY key"):
-        spec = json.loads(text)
-        if spec.get("noise_seed") is not None:
-            del spec["noise_seed"]
-        yield json.dumps({"id": run_id, "spec": spec}, sort_keys=True)
+        yield json.dumps({"id": run_id, "spec": without_secrets(json.loads(text))}, sort_keys=True)
 
 
 def _trace(store: Store) -> pl.DataFrame:

@@ -13,13 +13,13 @@ from typing import final
 
 from clifftop.lab.costs import SearchCost, search_cost
 from clifftop.lab.jobs import Executor
+from clifftop.lab.machine import require_device, sizes_on, threads_for, trainer_on
 from clifftop.lab.runner import Progress, SweepError, SweepResult, run_sweep
 from clifftop.lab.spec import RunSpec
 from clifftop.lab.store import Store
 from clifftop.lab.sweep.base import Sweep
 from clifftop.lab.sweep.best import Cell, best_of, cells
 from clifftop.lab.sweep.fit import Loaded
-from clifftop.lab.sweep.machine import require_device, sizes_on, threads_for, trainer_on
 from clifftop.lab.sweep.planned import Entry, entries, prepare, with_secret
 from clifftop.lab.sweep.search import Point, Scored
 

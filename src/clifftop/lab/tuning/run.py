@@ -12,9 +12,9 @@ import numpy as np
 
 from clifftop.lab.data import load_data
 from clifftop.lab.executors import InProcess
+from clifftop.lab.machine import threads_for
 from clifftop.lab.sweep.axes import Axis, Between
 from clifftop.lab.sweep.fit import Loaded, check_fit
-from clifftop.lab.sweep.machine import threads_for
 from clifftop.lab.tuning.contest import begin, compete
 from clifftop.lab.tuning.design import Design, design
 from clifftop.lab.tuning.errors import TuneError

@@ -17,7 +17,7 @@ from torch import Tensor
 from clifftop.flow import Params
 from clifftop.noise import RunStreams, Secure, StreamKind
 
-_SEED_BITS = 64
+_SEED_BITS = 256  # of a noise seed, the longest of them
 
 
 @final
@@ -30,7 +30,7 @@ class SecretlyKeyed(RunStreams):
         self._own = Secure().open([self._mixed(seed) for seed in seeds])
 
     def _mixed(self, seed: int) -> int:
-        """One number for (secret, seed); different for different pairs, as a seed has fewer bits."""
+        """One number for (secret, seed); different for different pairs, as no seed has more bits."""
         return (self._secret << _SEED_BITS) | seed
 
     def sampling(self, seed: int, step: int) -> np.random.Generator:

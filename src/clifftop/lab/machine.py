@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,26 +11,34 @@ import torch
 from clifftop.lab.cohort import LARGEST_COHORT, cohort_size, memory_budget, static_key, train_cohort
 from clifftop.lab.contract import RunStore
 from clifftop.lab.executors import ProcessPool, executor_named
-from clifftop.lab.jobs import Executor, Trainer
+from clifftop.lab.executors.pool import usable_cores
+from clifftop.lab.jobs import Executor, ExecutorError, Trainer
 from clifftop.lab.spec import RunSpec
 
 _WORTH_A_POOL = 200_000  # steps over all runs; below, starting another process costs more than it saves
 
 
-def executor_for(name: str | None, *, workers: int | None, steps: int) -> Executor:
+def executor_for(
+    name: str | None, *, workers: int | None, steps: int, address: str | None = None
+) -> Executor:
     """The executor that is named; by default this process for little work, and a pool for much.
 
     Args:
         name: of the executor (`clifftop.lab.executors.EXECUTORS`); None chooses.
         workers: how many train at a time; None is one for each core.
         steps: of all runs together.
+        address: of a running Ray cluster.
 
     Raises:
         ExecutorError, ValueError: no such executor, or it cannot have that many workers.
     """
+    if address is not None and name is None:
+        raise ExecutorError(
+            f"an address is of a Ray cluster, found address={address!r}; name the executor ray"
+        )
     if name is not None:
-        return executor_named(name, workers=workers)
-    wanted = (1 if steps < _WORTH_A_POOL else _cores()) if workers is None else workers
+        return executor_named(name, workers=workers, address=address)
+    wanted = (1 if steps < _WORTH_A_POOL else usable_cores()) if workers is None else workers
     return executor_named("in-process") if wanted == 1 else executor_named("pool", workers=wanted)
 
 
@@ -86,7 +93,3 @@ def _budget(device: str, executor: Executor | None) -> int | None:
     if isinstance(executor, ProcessPool):
         return memory_budget(device, workers=executor.workers)
     return None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
