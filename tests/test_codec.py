@@ -196,7 +196,7 @@ def gaussian(**changes):
         (gaussian(**{"$kind": "clifftop.events:Unknown"}), "names no class"),
         (gaussian(**{"$kind": "clifftop.nowhere:Gaussian"}), "names no class"),
         (gaussian(**{"$kind": ["clifftop.events:Gaussian"]}), "passed in kinds"),
-        (gaussian(**{"$kind": "clifftop.lab.store:Store"}), "must name a frozen dataclass"),
+        (gaussian(**{"$kind": "clifftop.lab.store.file:Store"}), "must name a frozen dataclass"),
         ({"$enum": "clifftop.events:Gaussian", "name": "ZERO_OUT"}, "must name an enumeration"),
         ({"$enum": "clifftop.events:NeighboringRelation", "name": "NONE"}, "no such member"),
         ({"$enum": "clifftop.events:NeighboringRelation", "name": "ZERO_OUT", "x": 1}, "no such member"),

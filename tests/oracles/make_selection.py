@@ -14,8 +14,6 @@ import json
 import math
 from pathlib import Path
 
-from dp_accounting import dp_event, pld, rdp
-
 RUNS = [  # sigma, q, steps, delta
     (3.8132, 0.01, 10_000, 1e-5),
     (1.0, 0.16, 140, 1e-5),
@@ -34,6 +32,8 @@ LAWS = [
 
 def rows() -> list[dict[str, object]]:
     """One row a run and law."""
+    from dp_accounting import dp_event, pld, rdp
+
     found = []
     for sigma, q, steps, delta in RUNS:
         run = dp_event.SelfComposedDpEvent(
