@@ -12,8 +12,8 @@ STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := pyproject.toml constraints.txt
 EXAMPLES := $(wildcard examples/*.py)
-# Not in `make bench`: a helper, what CI runs, and an hour of training.
-NOT_IN_BENCH := $(addprefix benchmarks/,common.py sobol_accounting.py fashion_cnn.py)
+# Not in `make bench`: a helper, what CI runs, and what takes an hour with its rivals.
+NOT_IN_BENCH := $(addprefix benchmarks/,common.py sobol_accounting.py fashion_cnn.py lab_frontier.py)
 BENCHMARKS := $(filter-out $(NOT_IN_BENCH),$(wildcard benchmarks/*.py))
 RIVALS := .rivals
 DEBIAN_PACKAGES := chromium dataset-fashion-mnist
