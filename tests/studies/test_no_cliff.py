@@ -132,7 +132,7 @@ def test_the_sound_preset_calibrates_and_stays_below_its_targets(tmp_path):
 
 
 def test_studies_are_known_by_name():
-    assert names() == ["no-cliff", "no-cliff-sound", "fashion-cnn"]
+    assert names() == ["no-cliff", "no-cliff-answered", "no-cliff-sound", "fashion-cnn"]
     with pytest.raises(UnknownStudy, match="found 'no-clif'; did you mean 'no-cliff'"):
         get("no-clif")
 

@@ -89,6 +89,8 @@ class Study:
         published_epsilon: noise multiplier to the epsilon once published, for comparison only.
         poisson_counterpart: a plan whose sampler and relation the study would have had under Poisson
             sampling; for comparison only.
+        counterfactuals: whether each cell also gets a run with its clipping alone and one with its noise
+            alone, which say what each of the two costs. They are not private.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Study:
     caveats: tuple[str, ...]
     published_epsilon: Callable[[float], float] | None = None
     poisson_counterpart: PrivacyPlan | None = None
+    counterfactuals: bool = False
 
     @property
     def sampling(self) -> str:
@@ -134,15 +137,30 @@ class Study:
         return Grid(noise_multipliers=sigmas, clip_norms=full.clip_norms, lrs=full.lrs, seeds=full.seeds)
 
     def specs(self, grid: Grid) -> Iterator[RunSpec]:
-        """Every run of a grid, baselines included, seed by seed: neighbours share data and noise."""
-        plans = [self.plan(sigma, clip) for sigma in grid.noise_multipliers for clip in grid.clip_norms]
+        """Every run of a grid and what it is compared with, seed by seed: neighbours share data and noise."""
         # A baseline is a run whose clip norm is infinite and whose noise is zero.
-        plans.insert(0, self.plan(0.0, float("inf")))
+        plans = [self.plan(0.0, float("inf"))]
+        plans += [self.plan(sigma, clip) for sigma in grid.noise_multipliers for clip in grid.clip_norms]
+        if self.counterfactuals:
+            plans += self._counterfactuals(grid)
         for seed in grid.seeds:
             for lr in grid.lrs:
                 optimizer = replace(self.template.optimizer, lr=lr)
                 for plan in plans:
                     yield replace(self.template, plan=plan, optimizer=optimizer, seed=seed)
+
+    def _counterfactuals(self, grid: Grid) -> list[PrivacyPlan]:
+        """Each cell's clipping without noise, and its noise without clipping; none that the grid has."""
+        from clifftop.clipping import Unclipped
+
+        clipped = [self.plan(0.0, clip) for clip in grid.clip_norms if 0.0 not in grid.noise_multipliers]
+        noised = [
+            replace(self.plan(sigma, clip), clipping=Unclipped(noise_scale=clip))
+            for sigma in grid.noise_multipliers
+            for clip in grid.clip_norms
+            if sigma > 0
+        ]
+        return clipped + noised
 
     def epsilon(self, plan: PrivacyPlan) -> accounting.Bound:
         """The true epsilon of a run with this plan."""

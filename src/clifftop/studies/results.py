@@ -6,7 +6,7 @@ import datetime as dt
 import math
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
@@ -17,7 +17,10 @@ import torch
 
 import clifftop
 from clifftop import accounting
+from clifftop.analysis.evidence.build import arms
 from clifftop.analysis.results import SCHEMA
+from clifftop.clipping import Flat
+from clifftop.lab import RunSetting, RunSpec
 from clifftop.plan import PrivacyPlan
 from clifftop.studies.base import Grid, Study
 
@@ -48,10 +51,9 @@ def results_document(
     def interval(sigma: float) -> dict[str, float]:
         return _interval(study.epsilon(study.plan(sigma, 1.0)))
 
-    rows = runs.to_dicts()
-    # A baseline is not clipped; a run with noise multiplier 0 that is, is a cell of the grid.
-    baselines = [_common(row) for row in rows if math.isinf(row["clip_norm"])]
-    private = [_private(study, row, interval) for row in rows if math.isfinite(row["clip_norm"])]
+    rows = runs.with_columns(arm=arms(runs)).to_dicts()
+    baselines = [_common(row) for row in rows if row["arm"] == "neither"]
+    private = [_private(study, row, interval) for row in rows if _in_grid(row, grid)]
     return {
         "schema": SCHEMA,
         "config": _config(study, grid, num_test, num_parameters),
@@ -60,6 +62,36 @@ def results_document(
         "dp_runs": private,
         "epsilons": [epsilon_row(study, sigma) for sigma in grid.noise_multipliers],
     }
+
+
+def run_settings(study: Study, grid: Grid, specs: Iterable[RunSpec]) -> Iterator[RunSetting]:
+    """What the store keeps of each private run beside its spec: its point of the grid and its epsilon."""
+
+    @cache
+    def bound(sigma: float) -> accounting.Bound:
+        return study.epsilon(study.plan(sigma, 1.0))
+
+    for spec in specs:
+        sigma, clip_norm = spec.noise_multiplier, spec.clip_norm
+        if not isinstance(spec.plan.clipping, Flat) or sigma not in grid.noise_multipliers:
+            continue
+        assert sigma is not None
+        if clip_norm is None or math.isinf(clip_norm):
+            continue
+        point = {"noise_multiplier": sigma, "clip_norm": clip_norm, "lr": spec.optimizer.lr}
+        yield RunSetting(
+            run_id=spec.id,
+            point=point | {"seed": spec.seed},
+            delta=study.delta,
+            epsilon_lower=bound(sigma).lower,
+            epsilon_upper=bound(sigma).upper,
+            neighboring_relation=spec.plan.neighboring_relation.value,
+        )
+
+
+def _in_grid(row: Mapping[str, Any], grid: Grid) -> bool:
+    """Whether a run is a cell of the grid: with noise multiplier 0, a clipped run without noise may be."""
+    return row["arm"] == "both" or (row["arm"] == "clipping" and 0.0 in grid.noise_multipliers)
 
 
 def _config(study: Study, grid: Grid, num_test: int, num_parameters: int) -> dict[str, Any]:

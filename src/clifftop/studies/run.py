@@ -20,10 +20,12 @@ from clifftop.lab import Progress, Store, run_sweep, tables
 from clifftop.lab.machine import executor_for, threads_for
 from clifftop.studies.base import Axes, Study
 from clifftop.studies.fashion_cnn import FASHION_CNN
-from clifftop.studies.no_cliff import NO_CLIFF, NO_CLIFF_SOUND
-from clifftop.studies.results import results_document
+from clifftop.studies.no_cliff import NO_CLIFF, NO_CLIFF_ANSWERED, NO_CLIFF_SOUND
+from clifftop.studies.results import results_document, run_settings
 
-STUDIES: Mapping[str, Study] = {study.name: study for study in (NO_CLIFF, NO_CLIFF_SOUND, FASHION_CNN)}
+STUDIES: Mapping[str, Study] = {
+    study.name: study for study in (NO_CLIFF, NO_CLIFF_ANSWERED, NO_CLIFF_SOUND, FASHION_CNN)
+}
 
 
 class UnknownStudy(ValueError):
@@ -108,6 +110,7 @@ def run_study(
         executor = executor_for(None, workers=workers, steps=len(specs) * study.template.steps)
         with threads_for(study.template):
             swept = run_sweep(store, specs, executor=executor, progress=progress)
+        store.describe(run_settings(study, grid, specs))
         wanted = pl.DataFrame({"id": [spec.id for spec in specs]})
         training_seconds = tables.training_seconds(store)
         runs = wanted.join(tables.runs(store), on="id", how="left", maintain_order="left")

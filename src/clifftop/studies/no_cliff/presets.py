@@ -6,6 +6,8 @@ Most Utility Loss" (clawRxiv 2603.00422).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from clifftop.clipping import Flat
 from clifftop.events import NeighboringRelation
 from clifftop.lab import Factory, OptimizerSpec, RunSpec
@@ -123,4 +125,13 @@ NO_CLIFF_SOUND = Study(
         _SEEDS,
         _TEST_ROWS,
     ),
+)
+
+NO_CLIFF_ANSWERED = replace(
+    NO_CLIFF,
+    name="no-cliff-answered",
+    title="The published study answered: five learning rates, 20 seeds, clipping and noise apart",
+    defaults=replace(NO_CLIFF.defaults, lrs=(0.1, 0.3, 1.0, 3.0, 10.0), seeds=(42, 123, 456, *range(17))),
+    counterfactuals=True,
+    caveats=tuple(caveat for caveat in NO_CLIFF.caveats if caveat != _ONE_LEARNING_RATE),
 )
