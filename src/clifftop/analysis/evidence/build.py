@@ -50,7 +50,8 @@ def evidence_of(
     """
     columns = runs.columns
     settings = [c for c in columns[: columns.index("configuration")] if c not in _NO_SETTINGS]
-    metrics = [c for c in columns[columns.index("error") + 1 :] if not c.startswith("mean_")]
+    behind = columns[columns.index("error") + 1 :]
+    metrics = [c for c in behind if c != "arm" and not c.startswith("mean_")]
     chosen = _metric(metric, metrics)
     finished = runs.filter(pl.col("status").is_in(FINISHED))
     if finished.is_empty():
