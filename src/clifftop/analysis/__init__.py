@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from clifftop.lazy import names_from
 
 if TYPE_CHECKING:
-    from clifftop.analysis.cliff import Cliff, Point, find_cliff
+    from clifftop.analysis.cliffs import Cliff, Point, find_cliff
     from clifftop.analysis.configurations import Configuration
     from clifftop.analysis.frontier import pareto
     from clifftop.analysis.jsonio import ResultsError
@@ -24,18 +24,18 @@ __getattr__ = names_from(
     {
         "BestClipNorm": "learning_rate",
         "BestLr": "learning_rate",
-        "Cliff": "cliff",
+        "Cliff": "cliffs",
         "ClippingCost": "learning_rate",
         "Configuration": "configurations",
         "Epsilon": "results",
         "Estimate": "uncertainty",
-        "Point": "cliff",
+        "Point": "cliffs",
         "Results": "results",
         "ResultsError": "jsonio",
         "StudyConfig": "results",
         "Summary": "summary",
         "estimate": "uncertainty",
-        "find_cliff": "cliff",
+        "find_cliff": "cliffs",
         "load_results": "results",
         "pareto": "frontier",
         "parse_results": "results",

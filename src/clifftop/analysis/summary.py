@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from clifftop.analysis.cliff import Cliff, Point, find_cliff
+from clifftop.analysis.cliffs import Cliff, Point, find_cliff
 from clifftop.analysis.configurations import Configuration, baselines_by_lr, cells, distinct
 from clifftop.analysis.frontier import pareto
 from clifftop.analysis.jsonio import ResultsError, to_jsonable

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clifftop.analysis.cliff import Point, find_cliff
+from clifftop.analysis.cliffs import Point, find_cliff
 
 
 def points(*pairs):
