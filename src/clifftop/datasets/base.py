@@ -24,9 +24,12 @@ class Rows:
     Attributes:
         inputs: one array an argument of the model, ``(N, ...)`` each; float32, float64, int64 or bool.
         targets: one array an argument of the criterion after the output, ``(N, ...)`` each, likewise.
+        groups: ``(N,)`` labels, text or whole numbers, that no model and no criterion sees: scores are told
+            apart by them. None where there are none.
 
     Raises:
-        ValueError: no array, another dtype, unequal lengths, no row, or a float that is not finite.
+        ValueError: no array, another dtype, unequal lengths, no row, a float that is not finite, or a group
+            label that is empty or not printable, or has a square bracket.
 
     >>> rows = Rows(inputs=(np.zeros((3, 2)),), targets=(np.array([0, 1, 1]),))
     >>> len(rows)
@@ -35,6 +38,7 @@ class Rows:
 
     inputs: tuple[NDArray[Any], ...]
     targets: tuple[NDArray[Any], ...]
+    groups: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ("inputs", "targets"):
@@ -52,6 +56,8 @@ class Rows:
                 f"inputs and targets must have one number of rows, at least 1, found {lengths}; "
                 "give every example a row in each array"
             )
+        if self.groups is not None:
+            object.__setattr__(self, "groups", _checked_groups(self.groups, lengths[0]))
 
     def __len__(self) -> int:
         """N."""
@@ -188,6 +194,24 @@ def _checked(name: str, array: object) -> NDArray[Any]:
         raise ValueError(f"{name} must be finite, found NaN or infinity; drop or mend those rows first")
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         return array.copy()
+    return array
+
+
+def _checked_groups(labels: object, count: int) -> NDArray[Any]:
+    array = np.asarray(labels)
+    if array.dtype == np.object_:
+        texts = all(isinstance(label, str) for label in array.flat)
+        array = array.astype(np.str_) if texts else array
+    if array.shape != (count,) or array.dtype.kind not in "Uiub":
+        raise ValueError(
+            f"groups must be a label for each of {count} rows, text or whole numbers, found shape "
+            f"{array.shape} and {array.dtype}; give one label a row"
+        )
+    for label in np.unique(array).tolist() if array.dtype.kind == "U" else ():
+        if not (label.strip() and label.isprintable() and not set("[]") & set(label)):
+            raise ValueError(
+                f"a group's label must be printable and without square brackets, found {label!r}; rename it"
+            )
     return array
 
 

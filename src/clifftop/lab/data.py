@@ -35,9 +35,10 @@ def load_data(factory: Factory, *, seed: int) -> TrainTest:
 
     - anything with ``train`` and ``test`` rows (`TrainTest`),
     - a pair ``(train, test)``, or a mapping with these names, of `Rows`, of map-style torch Datasets (read
-      once, row by row: random augmentation is frozen), or of mappings with ``inputs`` and ``targets``,
+      once, row by row: random augmentation is frozen), or of mappings with ``inputs`` and ``targets``
+      and maybe ``groups``,
     - a mapping with ``train_inputs``, ``train_targets``, ``test_inputs`` and ``test_targets``: arrays or
-      tensors, or tuples of them.
+      tensors, or tuples of them; maybe ``train_groups`` and ``test_groups`` too.
 
     Args:
         factory: names the callable.
@@ -99,10 +100,15 @@ def _of_mapping(found: Mapping[str, Any]) -> TrainTest:
     if {"train", "test"} <= found.keys():
         return RowsDataset(train=_rows("train", found["train"]), test=_rows("test", found["test"]))
     parts = {
-        side: {name: found.get(f"{side}_{name}") for name in ("inputs", "targets")}
+        side: {name: found.get(f"{side}_{name}") for name in ("inputs", "targets", "groups")}
         for side in ("train", "test")
     }
-    absent = [f"{side}_{name}" for side, part in parts.items() for name, x in part.items() if x is None]
+    absent = [
+        f"{side}_{name}"
+        for side, part in parts.items()
+        for name, x in part.items()
+        if x is None and name != "groups"
+    ]
     if absent:
         raise ValueError(
             f"a mapping must have train_inputs, train_targets, test_inputs and test_targets, or train and "

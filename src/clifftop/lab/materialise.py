@@ -19,7 +19,7 @@ _Arrays = tuple[NDArray[Any], ...]
 
 
 def rows_of_mapping(side: str, found: Mapping[str, Any]) -> Rows:
-    """Rows from ``inputs`` and ``targets``, each an array, a tensor, or a tuple of them.
+    """Rows from ``inputs`` and ``targets``, each an array, a tensor, or a tuple of them; ``groups`` if there.
 
     Raises:
         ValueError: one of the two is absent, or holds what is no rows; names ``side``.
@@ -28,7 +28,9 @@ def rows_of_mapping(side: str, found: Mapping[str, Any]) -> Rows:
         if found.get(name) is None:
             names = ", ".join(map(str, found)) or "none"
             raise ValueError(f"{side} must have {name}, found the names {names}; give inputs and targets")
-    return _rows(side, *(_columns(side, name, found[name]) for name in ("inputs", "targets")))
+    inputs, targets = (_columns(side, name, found[name]) for name in ("inputs", "targets"))
+    labels = found.get("groups")
+    return _rows(side, inputs, targets, labels.cpu().numpy() if isinstance(labels, Tensor) else labels)
 
 
 def rows_of_dataset(
@@ -141,9 +143,9 @@ def _forms(parts: Iterable[NDArray[Any]]) -> str:
     return ", ".join(f"{part.dtype}{list(part.shape)}" for part in parts)
 
 
-def _rows(side: str, inputs: _Arrays, targets: _Arrays) -> Rows:
+def _rows(side: str, inputs: _Arrays, targets: _Arrays, groups: NDArray[Any] | None = None) -> Rows:
     try:
-        return Rows(inputs=inputs, targets=targets)
+        return Rows(inputs=inputs, targets=targets, groups=groups)
     except ValueError as error:
         raise ValueError(f"{side} rows: {error}") from None
 

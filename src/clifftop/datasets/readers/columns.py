@@ -25,6 +25,7 @@ class Columns:
         categories: the values of a column, in the order of their numbers.
         offsets: subtracted from a column.
         scales: what a column is divided by afterwards.
+        group: the column of group labels, or None.
     """
 
     targets: tuple[str, ...]
@@ -33,6 +34,7 @@ class Columns:
     categories: Mapping[str, tuple[Any, ...]]
     offsets: Mapping[str, float]
     scales: Mapping[str, float]
+    group: str | None = None
 
     @classmethod
     def declared(
@@ -46,6 +48,7 @@ class Columns:
         categories: Any,
         offset: Any,
         scale: Any,
+        group: str | None = None,
     ) -> Self:
         """What was declared, for a file with the columns ``found``.
 
@@ -54,7 +57,10 @@ class Columns:
                 form.
         """
         targets = names("target", target)
-        chosen = tuple(x for x in found if x not in targets) if inputs is None else names("inputs", inputs)
+        if not isinstance(group, str | None):
+            raise DataFileError(f"group must be the name of one column, found group={group!r}; join columns")
+        no_inputs = {*targets, group}
+        chosen = tuple(x for x in found if x not in no_inputs) if inputs is None else names("inputs", inputs)
         both = [x for x in chosen if x in targets]
         if both or not chosen:
             what = f"{both[0]!r} as both" if both else "none"
@@ -68,6 +74,7 @@ class Columns:
             categories=listed,
             offsets=_numbers("offset", offset, plain),
             scales=_numbers("scale", scale, plain),
+            group=group,
         )
         columns.check(path, found)
         used = (*chosen, *targets)
@@ -86,7 +93,7 @@ class Columns:
         Raises:
             DataFileError: a column is not there.
         """
-        for name in (*self.targets, *self.inputs):
+        for name in (*self.targets, *self.inputs, *(() if self.group is None else (self.group,))):
             if name not in found:
                 raise DataFileError(f"{path} must have a column {name!r}, found none; {_shown(found)}")
 

@@ -62,7 +62,11 @@ def split(rows: Rows, source: object, *, test_fraction: float, split_seed: int) 
             f"{int(out.sum())} of them held out by test_fraction={test_fraction}; give more, or test rows"
         )
     train, test = (
-        Rows(inputs=tuple(x[kept] for x in rows.inputs), targets=tuple(y[kept] for y in rows.targets))
+        Rows(
+            inputs=tuple(x[kept] for x in rows.inputs),
+            targets=tuple(y[kept] for y in rows.targets),
+            groups=None if rows.groups is None else rows.groups[kept],
+        )
         for kept in (~out, out)
     )
     return RowsDataset(train=train, test=test)

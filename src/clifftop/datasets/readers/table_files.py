@@ -34,6 +34,7 @@ def csv(
     categories: ByColumn = (),
     offset: float | ByColumn | None = None,
     scale: float | ByColumn | None = None,
+    group: str | None = None,
     separator: str = ",",
 ) -> RowsDataset:
     """A CSV file with the names of its columns in the first line.
@@ -50,6 +51,8 @@ def csv(
             of k values becomes k features of 0 and 1; a target column becomes class numbers.
         offset: subtracted from every numeric input, or by column; a constant that no row decides.
         scale: what they are divided by afterwards, likewise.
+        group: a column of labels, text or whole numbers, by which scores are told apart. It is no input
+            unless ``inputs`` names it.
         separator: between the values of a line.
 
     Returns:
@@ -75,6 +78,7 @@ def csv(
         categories=categories,
         offset=offset,
         scale=scale,
+        group=group,
     )
 
 
@@ -90,6 +94,7 @@ def parquet(
     categories: ByColumn = (),
     offset: float | ByColumn | None = None,
     scale: float | ByColumn | None = None,
+    group: str | None = None,
 ) -> RowsDataset:
     """A Parquet file; see `csv`. A column of lists of k numbers becomes k features.
 
@@ -109,6 +114,7 @@ def parquet(
         categories=categories,
         offset=offset,
         scale=scale,
+        group=group,
     )
 
 

@@ -33,7 +33,28 @@ def table_rows(path: Path, table: pl.DataFrame, columns: Columns) -> Rows:
     matrix = np.empty((count, sum(widths)), dtype=np.float32)
     for block, end, width in zip(blocks, np.cumsum(widths), widths, strict=True):
         matrix[:, end - width : end] = block
-    return Rows(inputs=(matrix,), targets=_targets(path, table, columns))
+    groups = None if columns.group is None else _groups(path, table[columns.group])
+    try:
+        return Rows(inputs=(matrix,), targets=_targets(path, table, columns), groups=groups)
+    except ValueError as error:
+        if isinstance(error, DataFileError):
+            raise
+        raise DataFileError(f"{path}, column {columns.group!r}: {error}") from None
+
+
+def _groups(path: Path, series: pl.Series) -> NDArray[Any]:
+    """``(N,)`` text or whole numbers."""
+    import polars as pl
+
+    _refuse_missing(path, series)
+    if series.dtype.is_integer():
+        return series.cast(pl.Int64).to_numpy(writable=True)
+    if series.dtype not in (pl.String, pl.Boolean) and not isinstance(series.dtype, pl.Categorical | pl.Enum):
+        raise DataFileError(
+            f"{path} must hold labels in the group column {series.name!r}, text or whole numbers, found "
+            f"{series.dtype}; cut its numbers into bands before"
+        )
+    return np.array(series.cast(pl.String).to_list())
 
 
 def _features(path: Path, series: pl.Series, columns: Columns) -> NDArray[np.float32]:

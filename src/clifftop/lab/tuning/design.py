@@ -140,7 +140,7 @@ def design(
     metric = next((m for m, name in _metrics(sweep) if name == sweep.goal.metric), None)
     score: ScoreRule = PublicScore(maximize=sweep.goal.maximize)
     if num_scored is not None:
-        require_count(metric)
+        require_count(metric, sweep.goal.metric)
         limit = epsilon.upper if target_epsilon is None else target_epsilon
         std = least_std(trials, epsilon=limit, delta=delta, neighboring_relation=relation)
         score = CountScore(num_rows=num_scored, std=std, maximize=sweep.goal.maximize)

@@ -19,6 +19,7 @@ from clifftop.lab.tuning.contest import begin, compete
 from clifftop.lab.tuning.design import Design, design
 from clifftop.lab.tuning.errors import TuneError
 from clifftop.lab.tuning.release import Released, read_release, release
+from clifftop.lab.tuning.scores import refuse_clipping
 from clifftop.lab.tuning.secret import SecretFolder
 from clifftop.lab.tuning.state import DRAWN, Memory
 
@@ -62,6 +63,7 @@ def plan_tuning(
             "set its seed among its options"
         )
     _require_other_rows(data, factory.target)
+    refuse_clipping(sweep.metrics)
     planned = design(
         sweep,
         trials,

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, final
@@ -109,18 +109,34 @@ class CountScore(ScoreRule):
         )
 
 
-def require_count(metric: Factory | None) -> None:
-    """Refuse a score on private rows that is no count.
+def require_count(metric: Factory | None, name: str) -> None:
+    """Refuse a score on private rows that is no count; ``name`` is what it is recorded as.
 
     Raises:
         TuneError: it is none.
     """
     if metric is None or metric.target not in COUNTED or metric.options:
-        found = "loss" if metric is None else metric.target
+        found = name if metric is None else metric.target
         raise TuneError(
             f"a score on private rows must be a count, {' or '.join(COUNTED)}, found {found}; "
             "choose such an objective, or score on public rows"
         )
+
+
+def refuse_clipping(metrics: Iterable[Factory]) -> None:
+    """Refuse scores of what clipping does: private training rows decide them, and no noise hides it.
+
+    Raises:
+        TuneError: there is one.
+    """
+    from clifftop.criteria import ClippingScore
+    from clifftop.lab.evaluate import build_metric
+
+    for metric in metrics:
+        if isinstance(build_metric(metric), ClippingScore):
+            raise TuneError(
+                f"metrics of a tuning must not look at training rows, found {metric.target}; remove it"
+            )
 
 
 def least_std(

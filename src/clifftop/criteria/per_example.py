@@ -35,7 +35,7 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     >>> binary_cross_entropy(torch.zeros(2, 1), torch.tensor([0, 1])).tolist()
     [0.6931471824645996, 0.6931471824645996]
     """
-    z, y = _one_each(logits, targets)
+    z, y = one_each(logits, targets)
     return z.clamp_min(0) - z * y + torch.log1p(torch.exp(-z.abs()))
 
 
@@ -45,8 +45,32 @@ def binary_accuracy(logits: Tensor, targets: Tensor) -> Tensor:
     >>> binary_accuracy(torch.tensor([[2.0], [2.0]]), torch.tensor([1, 0])).tolist()
     [1.0, 0.0]
     """
-    z, y = _one_each(logits, targets)
+    z, y = one_each(logits, targets)
     return ((z > 0) == (y > 0.5)).to(z.dtype)
+
+
+def brier(logits: Tensor, targets: Tensor) -> Tensor:
+    """Squared distance of the softmax of ``(B, K)`` logits from the ``(B,)`` class: in [0, 2]; ``(B,)``.
+
+    Brier 1950, over all K classes; for two classes it is twice `binary_brier`.
+
+    >>> brier(torch.zeros(1, 2), torch.tensor([1])).tolist()
+    [0.5]
+    """
+    probabilities = logits.softmax(-1)
+    own = probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    return (probabilities * probabilities).sum(-1) - 2 * own + 1
+
+
+def binary_brier(logits: Tensor, targets: Tensor) -> Tensor:
+    """Squared difference of the probability that one logit says and the target, in [0, 1]; ``(B,)``.
+
+    >>> binary_brier(torch.zeros(2, 1), torch.tensor([0, 1])).tolist()
+    [0.25, 0.25]
+    """
+    z, y = one_each(logits, targets)
+    difference = z.sigmoid() - y
+    return difference * difference
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -78,7 +102,8 @@ def token_accuracy(logits: Tensor, targets: Tensor) -> Tensor:
     return accuracy(logits, targets).mean(-1)
 
 
-def _one_each(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def one_each(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """One logit an example, and the targets in its dtype."""
     if logits.dim() == targets.dim() + 1 and logits.shape[-1] == 1:
         logits = logits.squeeze(-1)
     if logits.shape != targets.shape:
