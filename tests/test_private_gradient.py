@@ -95,6 +95,52 @@ def test_a_step_is_clip_sum_noise_divide(engine, expected: float | None):
     assert record.noise_norm[0] == 0
 
 
+def measured(clipped, whole, noise, size):
+    """What a record says of some parameters together, by hand."""
+    kept, true, noise = (torch.cat([v.flatten() for v in some]) for some in (clipped, whole, noise))
+    return {
+        "clipping_bias": (kept - true).norm() / size,
+        "bias_cosine": kept @ true / (kept.norm() * true.norm()),
+        "signal_norm": kept.norm() / size,
+        "noise_norm": noise.norm() / size,
+    }
+
+
+LAYERS = {"0": ["0.weight", "0.bias"], "2": ["2.weight", "2.bias"]}
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_a_record_measures_clipping_and_noise_as_a_whole_and_by_layer(reduced):
+    """With ``reduce`` signal and noise are those of all processes, the bias this one's own."""
+    loss, params, batch = setting()
+    family = plans(4.0)
+    streams = KeyedStreams([1, 2, 3]).at(5)
+    _, _, record = step_with(
+        TapeEngine(), family, loss, params, batch, per_layer=True,
+        reduce=twice_in_place if reduced else None,
+    )  # fmt: skip
+    assert {name.partition(":")[2] for name in record.layers} == set(LAYERS)
+    normals = streams.normal(params)
+    for run, (clip, sigma) in enumerate(zip(CLIPS[:2], SIGMAS, strict=False)):
+        clipped = by_hand(loss, params, batch, run, clip)
+        whole = by_hand(loss, params, batch, run, float("inf"))
+        noise = {name: sigma * clip * normals[name][run] for name in params}
+        for suffix, names in (("", list(params)), *((f":{layer}", own) for layer, own in LAYERS.items())):
+            wanted = measured(*([of[name] for name in names] for of in (clipped, whole, noise)), 4.0)
+            for name, value in wanted.items():
+                factor = 2 if reduced and name == "signal_norm" else 1
+                found = record.numbers()[f"{name}{suffix}"][run]
+                assert found.item() == pytest.approx(factor * value.item(), rel=1e-9), (name, suffix)
+    assert (record.bias_cosine[:2] < 1).all()
+    assert record.bias_cosine[2].isnan()  # an empty batch has no direction
+
+
+def twice_in_place(clipped):
+    for value in clipped.value.values():
+        value.mul_(2)
+    return clipped
+
+
 def test_an_empty_batch_still_gets_its_noise():
     loss, params, batch = setting()
     family = plans(4.0)
@@ -218,12 +264,14 @@ def step_with(engine, family, loss, params, batch, **changes):
 def test_microbatches_change_nothing(engine, size):
     """Sums, noise, dropout masks and the record, to the round-off of adding in another order."""
     loss, params, batch = dropout_setting()
-    whole, _, seen = step_with(engine, plans(4.0), loss, params, batch)
-    parts, _, pieces = step_with(engine, plans(4.0), loss, params, batch, microbatch_size=size)
+    whole, _, seen = step_with(engine, plans(4.0), loss, params, batch, per_layer=True)
+    parts, _, pieces = step_with(
+        engine, plans(4.0), loss, params, batch, microbatch_size=size, per_layer=True
+    )
     for name, value in whole.value.items():
         assert torch.allclose(value, parts.value[name], rtol=1e-12, atol=1e-13)
-    for name, value in vars(seen).items():
-        assert torch.allclose(value, getattr(pieces, name), rtol=1e-12, atol=1e-13, equal_nan=True), name
+    for name, value in seen.numbers().items():
+        assert torch.allclose(value, pieces.numbers()[name], rtol=1e-12, atol=1e-13, equal_nan=True), name
 
 
 def test_the_engine_meets_slices_of_the_size_asked_for():

@@ -72,10 +72,13 @@ class ClippedSum:
     Attributes:
         value: the sum, one ``(R, ...)`` tensor a parameter.
         norm_bound: ``(R,)`` the largest L2 norm that one example can contribute.
+        noise_scale: ``(R,)`` what noise is in proportion to where it is not the bound, which is then
+            infinite: such a sum is released by runs without privacy only.
     """
 
     value: Params
     norm_bound: Tensor
+    noise_scale: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,9 +62,11 @@ class PrivacyPlan:
         if size is not None and not (size > 0 and math.isfinite(size)):
             raise ValueError(f"expected_batch_size must be finite and > 0, found expected_batch_size={size}")
         silent = getattr(self.noise, "noise_multiplier", None) == 0
-        if math.isinf(getattr(self.clipping, "clip_norm", 0.0)) and not silent:
+        if not self.clipping.scales_noise and not silent:
+            bound = getattr(self.clipping, "clip_norm", None)
+            found = self.clipping if bound is None else f"clip_norm={bound}"
             raise ValueError(
-                "noise must have a norm bound to be in proportion to, found clip_norm=inf with "
+                f"noise must have a norm bound to be in proportion to, found {found} with "
                 f"{self.noise}; set a clip norm, or noise_multiplier=0 for a run without privacy"
             )
         added = self.neighboring_relation is NeighboringRelation.ADD_OR_REMOVE_ONE
@@ -79,7 +81,8 @@ class PrivacyPlan:
 
         Poisson sampling with Gaussian noise is the subsampled Gaussian mechanism, composed (Abadi
         et al. 2016). In a fixed order each example meets each epoch once, so its cost is one
-        Gaussian release an epoch, without amplification.
+        Gaussian release an epoch, without amplification. Where nothing bounds an example, or there is no
+        noise, the event is `clifftop.events.NonPrivate`: its epsilon is infinite.
 
         Raises:
             ValueError: no event is known for this sampler with this noise.
@@ -103,8 +106,7 @@ class PrivacyPlan:
     @property
     def is_private(self) -> bool:
         """Whether anything can be claimed: a finite bound on each example and noise above zero."""
-        finite = math.isfinite(getattr(self.clipping, "clip_norm", 0.0))
-        return finite and getattr(self.noise, "noise_multiplier", 1.0) > 0
+        return self.clipping.bounds_examples and getattr(self.noise, "noise_multiplier", 1.0) > 0
 
     def calibrate(self, calibrator: Calibrator, *, steps: int, num_examples: int) -> PrivacyPlan:
         """The same plan with the Gaussian noise that ``calibrator`` finds."""

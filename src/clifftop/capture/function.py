@@ -111,7 +111,8 @@ class StepFunction:
             removed: Params = {}
             if self.diagnose:
                 removed = scaled.weighted_sum(torch.where(mask[..., None], 1 - weights, 0))
-            seen = [] if self.sums_only else [clipped.norm_bound, grads.losses, grads.sq_norms(), weights]
+            scale = clipped.norm_bound if clipped.noise_scale is None else clipped.noise_scale
+            seen = [] if self.sums_only else [scale, grads.losses, grads.sq_norms(), weights]
             return [
                 *(clipped.value[name][0] for name in rows),
                 *(value[0] for value in removed.values()),
@@ -126,11 +127,16 @@ class StepFunction:
         rest = iter(found)
         value = {name: next(rest)[None] for name in self.params}
         removed = {name: next(rest)[None] for name in self.params} if self.diagnose else None
-        norm_bound, losses, sq_norms, weights, total = (next(rest) for _ in range(5))
+        scale, losses, sq_norms, weights, total = (next(rest) for _ in range(5))
         if not math.isfinite(total.item()):
             return None
+        bounded = self.plan.clipping.bounds_examples
         return Summed(
-            clipped=ClippedSum(value=value, norm_bound=norm_bound),
+            clipped=ClippedSum(
+                value=value,
+                norm_bound=scale if bounded else torch.full_like(scale, math.inf),
+                noise_scale=None if bounded else scale,
+            ),
             state=with_tensors(self.state, list(rest)),  # none: the rule keeps its state
             seen=Seen(losses=losses, sq_norms=sq_norms, weights=weights, removed=removed),
         )

@@ -227,10 +227,11 @@ class PrivateStep:
             # What noise to add changes only with the rule's state.
             self._std_of = clipping
             assert self.plan.expected_batch_size is not None
-            bound = self.plan.clipping.norm_bound(clipping) / self.plan.expected_batch_size
-            self._std = self.plan.noise.independent_std(bound, self._state.noise)
+            scale = self.plan.clipping.noise_scale_of(clipping) / self.plan.expected_batch_size
+            self._std = self.plan.noise.independent_std(scale, self._state.noise)
             if self._std is None:
-                total = ClippedSum(value={_ALL: flat}, norm_bound=bound)
+                bound = self.plan.clipping.norm_bound(clipping) / self.plan.expected_batch_size
+                total = ClippedSum(value={_ALL: flat}, norm_bound=bound, noise_scale=scale)
                 at = self._streams.at(self.steps_done)
                 noisy, noise = self.plan.noise(total, self._state.noise, at)
                 self._state = replace(self._state, noise=noise)

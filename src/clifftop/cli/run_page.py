@@ -141,7 +141,8 @@ def _metrics(record: RunRecord, width: int) -> Table:
 
 
 def _diagnostics(record: RunRecord, width: int) -> Table:
-    names = [name for name in record.trace.columns if name != "step"]
+    # Of a deep model there are too many to look at: those of layers are in the JSON only.
+    names = [name for name in record.trace.columns if name != "step" and ":" not in name]
     curves = {name: record.trace[name].cast(float).to_list() for name in names}
     return _curves(f"diagnostic, {counted(record.trace.height, 'step')}", curves, width)
 

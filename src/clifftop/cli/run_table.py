@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from clifftop.cli.run_cells import STATUS_STYLES, cells, header, measured
+from clifftop.lab.naming import is_part
 from clifftop.lab.reading.columns import metrics_of, settings_of
 
 if TYPE_CHECKING:
@@ -20,13 +22,28 @@ _OPTIONAL = ("error", "step")
 
 def chosen_columns(table: pl.DataFrame) -> list[str]:
     """The columns to show of a table of runs: those that tell its runs apart, and what came out."""
-    varying = [name for name in settings_of(table.columns) if table[name].n_unique() > 1]
+    telling = [*(["arm"] if "arm" in table.columns else []), *settings_of(table.columns)]
+    varying = [name for name in telling if table[name].n_unique() > 1]
     costs = ["epsilon"] if table["epsilon"].count() else []
     statuses = set(table["status"])
     under_way = ["step"] if not statuses <= {"done", "failed"} else []
     errors = ["error"] if "failed" in statuses else []
-    metrics = [name for name in metrics_of(table.columns) if table[name].count()]
+    metrics = by_part([name for name in metrics_of(table.columns) if table[name].count()])
     return ["id", "status", *varying, *costs, *under_way, *metrics, *errors]
+
+
+def by_part(metrics: Sequence[str]) -> list[str]:
+    """Metrics in their order, those of classes and groups behind the others, numbers by size.
+
+    >>> by_part(["accuracy", "accuracy[class=10]", "accuracy[class=9]", "loss"])
+    ['accuracy', 'loss', 'accuracy[class=9]', 'accuracy[class=10]']
+    """
+
+    def key(name: str) -> tuple[bool, list[tuple[int, str]]]:
+        pieces = re.split(r"([0-9]+)", name) if is_part(name) else []
+        return is_part(name), [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in pieces]
+
+    return sorted(metrics, key=key)
 
 
 def constants(table: pl.DataFrame) -> Mapping[str, str]:

@@ -21,7 +21,7 @@ def plan_table(asked: Sweep, planned: PlannedSweep) -> Table:
         f"{asked.name}: what would be trained",
         f"epsilon is that of one run alone at delta = {asked.delta:g} ({relation}), upper end, rounded up",
     )
-    for name in ("runs", "baselines", "cohorts", "steps", "batch", "epsilon from", "to"):
+    for name in ("runs", "no privacy", "cohorts", "steps", "batch", "epsilon from", "to"):
         table.add_column(name, justify="right")
     table.add_column("shared setting")
     for group in planned.groups:

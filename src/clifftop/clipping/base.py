@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Generic, TypeVar
@@ -45,10 +46,28 @@ class ClippingRule(ABC, Generic[S]):
     def norm_bound(self, state: S) -> Tensor:
         """The largest L2 norm of one example's weighted gradient, ``(R,)``."""
 
+    @property
+    def bounds_examples(self) -> bool:
+        """Whether the bound is finite; without one nothing can be claimed, whatever the noise."""
+        return math.isfinite(getattr(self, "clip_norm", 0.0))
+
+    @property
+    def scales_noise(self) -> bool:
+        """Whether there is a finite number for noise to be in proportion to."""
+        return self.bounds_examples
+
+    def noise_scale_of(self, state: S) -> Tensor:
+        """What noise is in proportion to, ``(R,)``: the bound, where there is one."""
+        return self.norm_bound(state)
+
     def __call__(self, grads: PerExampleGrads, mask: Tensor, state: S) -> tuple[ClippedSum, Tensor, S]:
         """The clipped sum, the weights that made it, and the next state."""
         weights = self.weights(grads.sq_norms(), mask, state)
-        total = ClippedSum(value=grads.weighted_sum(weights), norm_bound=self.norm_bound(state))
+        total = ClippedSum(
+            value=grads.weighted_sum(weights),
+            norm_bound=self.norm_bound(state),
+            noise_scale=None if self.bounds_examples else self.noise_scale_of(state),
+        )
         return total, weights, state
 
     def event(self) -> DpEvent:

@@ -56,9 +56,12 @@ def require_device(device: str) -> None:
         raise ValueError(f"device must be there, found device={device!r} and no CUDA; use cpu")
 
 
-def trainer_on(device: str, executor: Executor | None) -> Trainer:
-    """What trains cohorts there; the workers of a pool share the memory."""
-    return partial(train_cohort, device=device, budget_bytes=_budget(device, executor))
+def trainer_on(device: str, executor: Executor | None, *, per_layer: bool = False) -> Trainer:
+    """What trains cohorts there; the workers of a pool share the memory.
+
+    ``per_layer`` also records diagnostics layer by layer.
+    """
+    return partial(train_cohort, device=device, budget_bytes=_budget(device, executor), per_layer=per_layer)
 
 
 def sizes_on(device: str, executor: Executor | None, store: RunStore) -> Callable[[RunSpec], int]:

@@ -17,13 +17,16 @@ from clifftop.lab.reading.moment import one_moment
 def runs(store: RunStore, *, ids: Sequence[str] | None = None) -> pl.DataFrame:
     """One row a run, in the order the runs were added.
 
-    What was asked for: ``id``, ``noise_multiplier``, ``clip_norm`` (infinite for a baseline; null where
-    the plan has none), ``lr``, ``seed``, ``steps``, ``expected_batch_size`` (rows of a batch), ``optimizer``,
-    ``clipping`` (the rule), ``model`` (its factory's name), then one column for every other axis of the
-    sweep; ``configuration``, a number that runs share which differ in nothing but their seeds.
+    What was asked for: ``id``; ``arm``, ``"both"`` for a private run, else which counterfactual it is
+    (`clifftop.lab.arms.Arm`); ``noise_multiplier``; ``clip_norm`` (infinite for a baseline; where nothing is
+    clipped, what the noise is in proportion to; null where the plan has none), ``lr``, ``seed``, ``steps``,
+    ``expected_batch_size`` (rows of a batch), ``optimizer``, ``clipping`` (the rule), ``model`` (its
+    factory's name), then one column for every other axis of the sweep; ``configuration``, a number that runs
+    share which differ in nothing but their seeds.
     What it costs: ``epsilon`` (the upper end) and ``epsilon_lower``, of releasing this run
-    alone, at ``delta``; ``noise`` is ``"shared"`` where another run of the store draws the same noise, so
-    that the two must never both be released, else ``"own"``. What came out: ``status``, ``step`` reached,
+    alone, at ``delta``, infinite for one that is not private; ``noise`` is ``"shared"`` where another private
+    run of the store draws the same noise, so that the two must never both be released, else ``"own"``, and
+    null for a run that is not private. What came out: ``status``, ``step`` reached,
     ``error``; each metric's last value under its own name; ``mean_NAME`` for each diagnostic of the
     trace, over the steps so far, to ten digits.
 

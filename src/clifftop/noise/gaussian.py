@@ -68,11 +68,13 @@ class Gaussian(NoiseMechanism[GaussianState]):
     ) -> tuple[NoisySum, GaussianState]:
         """``total`` plus noise from ``stream``; a run without noise needs no finite bound.
 
-        Noise to a bound that is not finite is not finite either, and so releases nothing of the sum;
+        A sum without a bound may name another scale for its noise, which then protects nobody. Otherwise
+        noise to a bound that is not finite is not finite either, and so releases nothing of the sum;
         `clifftop.private_gradient.initial_state` refuses such a plan. No value is read here, so that a
         step can be traced, and a GPU need not be waited for.
         """
-        std = self.independent_std(total.norm_bound, state)
+        scale = total.norm_bound if total.noise_scale is None else total.noise_scale
+        std = self.independent_std(scale, state)
         if state.silent:
             return NoisySum(value=total.value, noise_std=std), state
         return NoisySum(value=stream.add_normal(total.value, std), noise_std=std), state

@@ -1,6 +1,7 @@
 """A sweep as a value: the runs that stand at its points, and what they cost alone."""
 
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -8,11 +9,11 @@ import pytest
 
 from clifftop import accounting
 from clifftop.clipping import Automatic, Flat, PerLayer
-from clifftop.codec import from_json
+from clifftop.codec import CodecError, from_json
 from clifftop.events import NeighboringRelation
 from clifftop.lab.cohort import static_key
 from clifftop.lab.spec import Factory
-from clifftop.lab.sweep import SharingMode, Sweep, SweepFault
+from clifftop.lab.sweep import SharingMode, Sweep, SweepFault, sweep_from_json
 from clifftop.lab.sweep import privacy as sweep_privacy
 from clifftop.sampling import FixedOrder, Poisson
 
@@ -254,3 +255,20 @@ def test_what_shares_noise_is_released_only_if_public(public):
     else:
         with pytest.raises(SweepFault, match="share their noise"):
             sweep(release="all")
+
+
+def test_a_sweep_of_an_earlier_version_is_read():
+    made = sweep()
+    old = json.loads(made.canonical)
+    for name in ("counterfactuals", "original_model", "per_layer"):
+        del old[name]
+    assert sweep_from_json(json.dumps(old)) == made
+    assert sweep_from_json(made.canonical) == made
+    for text in (
+        "{",
+        "3",
+        json.dumps({**old, "other": 1}),
+        json.dumps({k: v for k, v in old.items() if k != "lr"}),
+    ):
+        with pytest.raises(CodecError):
+            sweep_from_json(text)

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from clifftop.private_gradient import StepRecord
 
-TRACE_FIELDS = tuple(f.name for f in fields(StepRecord))
+TRACE_FIELDS = tuple(f.name for f in fields(StepRecord) if f.name != "layers")
+FIRST_TRACE_FIELDS = TRACE_FIELDS[: TRACE_FIELDS.index("bias_cosine")]
+"""Those that checkpoints from before there were more go on with."""
 
 
 @final
@@ -46,9 +48,14 @@ class Block:
 
 @final
 class Log:
-    """What the runs of a cohort that still train did since the last block."""
+    """What the runs of a cohort that still train did since the last block.
 
-    def __init__(self) -> None:
+    Args:
+        names: which diagnostics to keep; by default all.
+    """
+
+    def __init__(self, names: Sequence[str] | None = None) -> None:
+        self._names = names
         self._records: list[StepRecord] = []
         self._evaluations: list[tuple[int, dict[str, Tensor]]] = []
 
@@ -78,11 +85,11 @@ class Log:
 
     def trace(self, rows: Sequence[int], runs: int) -> dict[str, NDArray[np.float32]]:
         """The steps' diagnostics, for ``runs`` runs of which ``rows`` took part."""
+        steps = [record.numbers() for record in self._records]
+        names = steps[0] if self._names is None else self._names
         return {
-            name: among(
-                torch.stack([getattr(record, name) for record in self._records], 1).float(), rows, runs
-            ).numpy()
-            for name in TRACE_FIELDS
+            name: among(torch.stack([step[name] for step in steps], 1).float(), rows, runs).numpy()
+            for name in names
         }
 
     def last(self) -> Mapping[str, Tensor]:

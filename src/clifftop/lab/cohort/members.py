@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Self, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clifftop.batching import draw_batch
+from clifftop.clipping import WholeBatch
 from clifftop.flow import Batch
 from clifftop.gradients import GraphEngine, PerExampleLoss, TapeEngine
 from clifftop.gradients.base import (
@@ -19,8 +20,9 @@ from clifftop.gradients.base import (
     trainable_parameters,
 )
 from clifftop.lab.by_run import ByRun
-from clifftop.lab.cohort.parts import build_criterion, build_metrics, build_model, load_examples
-from clifftop.lab.evaluate import evaluate
+from clifftop.lab.cohort.parts import build_criterion, build_metrics, build_model, examples_of, load_each
+from clifftop.lab.cohort.whole_batch import WholeBatches
+from clifftop.lab.evaluate import Clipping, Scores, evaluate
 from clifftop.lab.optim import CohortOptimizer
 from clifftop.lab.spec import RunSpec
 from clifftop.noise import OwnNoise, RunStreams
@@ -43,31 +45,42 @@ class Members:
         self._streams = _open_streams(specs)
         by_seed = {spec.seed: spec for spec in specs}
         distinct = [by_seed[seed] for seed in self._streams.seeds]
-        self._train, self._test = load_examples(distinct, device)
+        data = load_each(distinct)
+        self._train, self._test = examples_of(data, device)
         models = [build_model(spec).to(device) for spec in distinct]
         self._module = models[0]
-        self._criterion, self._metrics = build_criterion(spec), build_metrics(spec)
+        self._criterion = build_criterion(spec)
+        self._scores = Scores(build_metrics(spec), data, self._streams)
+        self._widest = 1  # examples of a run that have gone through a step at once
         spread = self._streams.spread
         self.params = {n: spread(v).clone() for n, v in stack_runs(map(trainable_parameters, models)).items()}
         self._constants = {n: spread(v) for n, v in stack_runs(map(constant_tensors, models)).items()}
+        self._plain = self._whole_batches(models)
         self._optimizer = CohortOptimizer([spec.optimizer for spec in specs], self.params)
         self._privacy = initial_state([spec.plan for spec in specs], next(iter(self.params.values())))
         self.engine: GradientEngine = TapeEngine()
         self.summing = ByRun()
 
-    def advance(self, step: int, *, microbatch_size: int | None) -> StepRecord:
+    def advance(self, step: int, *, microbatch_size: int | None, per_layer: bool = False) -> StepRecord:
         """One step of every run."""
         batch = self.batch(step)
+        self._widest = microbatch_size or batch.padded_size
+        if self._plain is not None:
+            gradient, record = self._plain.step(
+                self._specs[0].plan, batch, self._streams, step, per_layer=per_layer
+            )
+            self._optimizer.step(gradient)
+            return record
         try:
-            return self._step(batch, step, microbatch_size)
+            return self._step(batch, step, microbatch_size, per_layer=per_layer)
         except UnsupportedModule:
             if isinstance(self.engine, GraphEngine):
                 raise
             # The graph engine takes more models, run by run; nothing was changed by the attempt.
             self.engine = GraphEngine()
-            return self._step(batch, step, microbatch_size)
+            return self._step(batch, step, microbatch_size, per_layer=per_layer)
 
-    def _step(self, batch: Batch, step: int, microbatch_size: int | None) -> StepRecord:
+    def _step(self, batch: Batch, step: int, microbatch_size: int | None, *, per_layer: bool) -> StepRecord:
         noisy, self._privacy, record = private_gradient(
             plan=self._specs[0].plan,
             engine=self.engine,
@@ -77,6 +90,7 @@ class Members:
             state=self._privacy,
             streams=self._streams.at(step),
             microbatch_size=microbatch_size,
+            per_layer=per_layer,
             summing=self.summing,
         )
         self._optimizer.step(noisy)
@@ -92,15 +106,29 @@ class Members:
         return PerExampleLoss(module=self._module, criterion=self._criterion, constants=self._constants)
 
     def evaluate(self) -> dict[str, Tensor]:
-        """Mean loss and metrics of each run on its test examples, ``(R,)`` each."""
-        return evaluate(
+        """Loss and metrics of each run, ``(R,)`` each."""
+        found = evaluate(
             self._module,
-            {"loss": self._criterion, **self._metrics},
+            {"loss": self._criterion, **self._scores.criteria},
             self.params,
-            self._constants,
+            self._constants if self._plain is None else self._plain.constants(),
             tuple(map(self._streams.spread, self._test.inputs)),
             tuple(map(self._streams.spread, self._test.targets)),
+            sets=self._scores.sets,
+            rows=self._scores.rows,
         )
+        if self._plain is not None:
+            return found  # no example was clipped, or left unclipped: none was seen apart
+        clipping = Clipping(
+            plans=[spec.plan for spec in self._specs],
+            engine=self.engine,
+            summing=self.summing,
+            loss=self.loss(),
+            state=self._privacy,
+            streams=self._streams,
+            most=self._widest,
+        )
+        return found | self._scores.of_clipping(clipping, self.params, self._train, tuple(found))
 
     def finite(self) -> Tensor:
         """``(R,)`` whether every parameter of a run is finite."""
@@ -115,14 +143,18 @@ class Members:
             p.copy_(self.params[name].index_select(0, index))
         chosen._optimizer.take(self._optimizer, index)  # noqa: SLF001 - its own class
         chosen._streams.load_state(self._streams.state())  # noqa: SLF001 - its own class
+        if self._plain is not None and chosen._plain is not None:  # noqa: SLF001 - its own class
+            chosen._plain.load_constants(self._plain.constants(), rows)  # noqa: SLF001 - its own class
         return chosen
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed cohort needs; clipping and noise hold the specs' numbers and never change."""
+        trained = {} if self._plain is None else {"constants": self._plain.constants()}
         return {
             "params": self.params,
             "optimizer": self._optimizer.state_dict(),
             "streams": self._streams.state(),
+            **trained,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -131,6 +163,20 @@ class Members:
             p.copy_(state["params"][name])
         self._optimizer.load_state_dict(state["optimizer"])
         self._streams.load_state(state["streams"])
+        if self._plain is not None:
+            self._plain.load_constants(state["constants"], range(len(self._specs)))
+
+    @property
+    def sees_examples(self) -> bool:
+        """Whether examples have gradients of their own; if not, a batch cannot go through in parts."""
+        return self._plain is None
+
+    def _whole_batches(self, models: Sequence[nn.Module]) -> WholeBatches | None:
+        if not isinstance(self._specs[0].plan.clipping, WholeBatch):
+            return None
+        seeds = self._streams.seeds
+        own = [models[seeds.index(spec.seed)] for spec in self._specs]
+        return WholeBatches(own, self.params, self._criterion)
 
 
 def _open_streams(specs: Sequence[RunSpec]) -> RunStreams:

@@ -14,6 +14,7 @@ from clifftop.batching import Examples
 from clifftop.datasets import Rows, TrainTest
 from clifftop.gradients import Criterion
 from clifftop.lab.data import load_data
+from clifftop.lab.evaluate import Metric, build_metric
 from clifftop.lab.spec import Factory, RunSpec, SpecError
 
 
@@ -38,16 +39,19 @@ def build_criterion(spec: RunSpec) -> Criterion:
     return _bound(spec.criterion)
 
 
-def build_metrics(spec: RunSpec) -> Mapping[str, Criterion]:
-    """The per-example scores by the names under which their means are recorded."""
-    return {name: _bound(metric) for name, metric in zip(spec.metric_names, spec.metrics, strict=True)}
+def build_metrics(spec: RunSpec) -> Mapping[str, Metric]:
+    """The scores by their names: those under which means of per-example scores are recorded."""
+    return {name: build_metric(metric) for name, metric in zip(spec.metric_names, spec.metrics, strict=True)}
 
 
-def load_examples(specs: Sequence[RunSpec], device: torch.device) -> tuple[Examples, Examples]:
-    """Training and test examples of the distinct seeds; once if the data does not depend on the seed."""
+def load_each(specs: Sequence[RunSpec]) -> list[TrainTest]:
+    """The data of the distinct seeds; once if they do not depend on the seed."""
     data = [load_data(spec.data, seed=spec.seed) for spec in specs]
-    if all(d is data[0] for d in data):
-        data = data[:1]
+    return data[:1] if all(d is data[0] for d in data) else data
+
+
+def examples_of(data: Sequence[TrainTest], device: torch.device) -> tuple[Examples, Examples]:
+    """Training and test examples."""
     return _stacked(data, lambda d: d.train, device), _stacked(data, lambda d: d.test, device)
 
 

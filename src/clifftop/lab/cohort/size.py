@@ -70,7 +70,7 @@ def microbatch_size(members: Members, spec: RunSpec, budget_bytes: int | None) -
     first = next(iter(members.params.values()))
     runs = first.shape[0]
     budget = memory_budget(str(first.device)) if budget_bytes is None else budget_bytes
-    if _PLAINLY_SMALL * runs * _counted_bytes(spec) <= budget:
+    if not members.sees_examples or _PLAINLY_SMALL * runs * _counted_bytes(spec) <= budget:
         return None
     batch = members.batch(0)
     if members.summing.takes(members.loss(), members.params, batch):

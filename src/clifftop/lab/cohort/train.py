@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clifftop.lab.cohort.block import Block, Log, among
+from clifftop.lab.cohort.block import FIRST_TRACE_FIELDS, Block, Log, among
 from clifftop.lab.cohort.members import Members
 from clifftop.lab.cohort.size import microbatch_size
 from clifftop.lab.spec import RunSpec
@@ -25,6 +25,7 @@ def train_cohort(
     device: str = "cpu",
     budget_bytes: int | None = None,
     keep_parameters: bool = False,
+    per_layer: bool = False,
 ) -> Iterator[Block]:
     """Train runs together, handing back a block at the end and every ``checkpoint_seconds``.
 
@@ -39,8 +40,12 @@ def train_cohort(
         budget_bytes: what a step may hold; a batch that needs more goes through in microbatches. By
             default `clifftop.lab.cohort.size.memory_budget`.
         keep_parameters: whether the last block hands back the trained parameters.
+        per_layer: whether diagnostics are also recorded layer by layer; runs that are resumed keep to what
+            they began with.
     """
-    cohort = _Cohort(specs, torch.device(device), budget_bytes, keep_parameters=keep_parameters)
+    cohort = _Cohort(
+        specs, torch.device(device), budget_bytes, keep_parameters=keep_parameters, per_layer=per_layer
+    )
     if state is not None:
         cohort.load(state)
     since = time.monotonic()
@@ -62,15 +67,17 @@ class _Cohort:
         budget_bytes: int | None,
         *,
         keep_parameters: bool,
+        per_layer: bool,
     ) -> None:
         self._specs, self._device, self._budget = tuple(specs), device, budget_bytes
-        self._keep_parameters = keep_parameters
+        self._keep_parameters, self._per_layer = keep_parameters, per_layer
         self._steps, self._every = specs[0].steps, specs[0].evaluate_every
         self._rows = list(range(len(specs)))  # of the runs that still train
         self._members: Members | None = None
         self._microbatch: int | None = None
         self._step = 0
         self._diverged = np.zeros(len(specs), dtype=np.bool_)
+        self._names: tuple[str, ...] | None = None  # of the trace, once they are known
         self._log = Log()
 
     @property
@@ -81,7 +88,9 @@ class _Cohort:
     def advance(self) -> bool:
         """One step of every run that still trains; whether one of them was seen to diverge."""
         members = self._trained()
-        self._log.step(members.advance(self._step, microbatch_size=self._microbatch))
+        self._log.step(
+            members.advance(self._step, microbatch_size=self._microbatch, per_layer=self._per_layer)
+        )
         self._step += 1
         at_end = self._step == self._steps
         if not (at_end or self._step % self._every == 0):
@@ -102,7 +111,8 @@ class _Cohort:
         trained = np.zeros(runs, dtype=np.bool_)
         trained[self._rows] = True
         metrics, trace = self._log.metrics(self._rows, runs), self._log.trace(self._rows, runs)
-        self._log = Log()
+        self._names = tuple(trace)
+        self._log = Log(self._names)
         if not self.finished:
             self._let_go()
         return Block(
@@ -143,6 +153,10 @@ class _Cohort:
         self._diverged[self._rows] = False
         self._trained().load_state_dict(saved["members"])
         self._microbatch = saved["microbatch_size"]  # another would add floats in another order
+        # A run's trace has the same names from its first step to its last.
+        self._names = tuple(saved.get("trace", FIRST_TRACE_FIELDS))
+        self._per_layer = any(":" in name for name in self._names)
+        self._log = Log(self._names)
 
     def _save(self) -> bytes:
         buffer = io.BytesIO()
@@ -150,6 +164,7 @@ class _Cohort:
             "step": self._step,
             "rows": self._rows,
             "microbatch_size": self._microbatch,
+            "trace": list(self._names or ()),
             "members": self._trained().state_dict(),
         }
         torch.save(state, buffer)

@@ -15,11 +15,13 @@ from typing import Any
 
 import polars as pl
 
+from clifftop.lab.arms import ARM_SQL, Arm
 from clifftop.lab.contract import RunStore
 
 FIXED: Mapping[str, Any] = {
     "id": pl.String,
     "status": pl.String,
+    "arm": pl.String,
     "noise_multiplier": pl.Float64,
     "clip_norm": pl.Float64,
     "lr": pl.Float64,
@@ -60,23 +62,27 @@ _PATHS = (
     '$.plan.clipping."$kind"',
     "$.model.target",
     "$.noise_seed",
+    "$.plan.clipping.noise_scale",
 )
 
 
 def run_rows(store: RunStore) -> pl.DataFrame:
     """One row a run: ``key``, the columns of `FIXED` and one column an axis, in the order they were added."""
     rows = store.query(
-        f"SELECT key, {', '.join(_STORED)}, json_remove(spec, '$.seed', '$.noise_seed'), "
+        f"SELECT key, {', '.join(_STORED)}, {ARM_SQL}, json_remove(spec, '$.seed', '$.noise_seed'), "
         f"json_extract(spec, {', '.join('?' * len(_PATHS))}) FROM run ORDER BY key",
         _PATHS,
     )
     stored = pl.DataFrame(
         [row[:-2] for row in rows],
-        schema={"key": pl.Int64, **{name: FIXED[name] for name in _STORED}},
+        schema={"key": pl.Int64, **{name: FIXED[name] for name in (*_STORED, "arm")}},
         orient="row",
     )
     facts = _parsed([row[-1] for row in rows])
+    # A run that is not clipped has the clip norm of the run that it stands beside: its noise is as large.
+    scales = pl.Series([_number(fact[6]) for fact in facts], dtype=pl.Float64)
     table = stored.with_columns(
+        pl.col("clip_norm").fill_null(scales),
         *_series("expected_batch_size", [_number(fact[0]) or _number(fact[1]) for fact in facts]),
         *_series("optimizer", [_text(fact[2]) for fact in facts]),
         *_series("clipping", [_rule_name(fact[3]) for fact in facts]),
@@ -88,24 +94,18 @@ def run_rows(store: RunStore) -> pl.DataFrame:
 
 
 def settings_of(columns: Sequence[str]) -> list[str]:
-    """The columns of a table of runs that say what was asked for: those before ``configuration``."""
+    """The columns of a table of runs that say what was asked for: those before ``configuration``.
+
+    The arm is none of them: it follows from noise and clipping.
+    """
     before = columns[: list(columns).index("configuration")]
-    return [name for name in before if name not in ("id", "status")]
+    return [name for name in before if name not in ("id", "status", "arm")]
 
 
 def metrics_of(columns: Sequence[str]) -> list[str]:
     """The columns that hold metrics: those behind ``error`` but for the means of diagnostics."""
     behind = columns[list(columns).index("error") + 1 :]
     return [name for name in behind if not name.startswith("mean_")]
-
-
-def smaller_is_better(metric: str) -> bool:
-    """Whether small values of a metric are good, by its name.
-
-    >>> smaller_is_better("loss"), smaller_is_better("accuracy")
-    (True, False)
-    """
-    return metric.endswith(("loss", "error", "entropy"))
 
 
 def unused_name(name: str, suffix: str, taken: set[str]) -> str:
@@ -169,8 +169,8 @@ def _numbered(texts: Sequence[str]) -> list[int]:
 
 
 def _noise(stored: pl.DataFrame, noise_seeds: Sequence[int | None]) -> list[str | None]:
-    """Whether another run of the store draws the same noise; the seeds themselves stay here."""
-    private = stored.select((pl.col("noise_multiplier") != 0).fill_null(value=True)).to_series().to_list()
+    """Whether another private run of the store draws the same noise; the seeds themselves stay here."""
+    private = (stored["arm"] == Arm.BOTH).to_list()
     keys = [
         seed if own is None else own for seed, own in zip(stored["seed"].to_list(), noise_seeds, strict=True)
     ]

@@ -8,8 +8,10 @@ from pathlib import Path
 import polars as pl
 
 from clifftop.lab import tables
+from clifftop.lab.arms import Arm
 from clifftop.lab.contract import StoreError
-from clifftop.lab.reading.columns import settings_of, smaller_is_better
+from clifftop.lab.naming import smaller_is_better
+from clifftop.lab.reading.columns import settings_of
 from clifftop.lab.reading.where import known_column
 from clifftop.lab.store import Store
 
@@ -36,10 +38,11 @@ def frontier(
 
     Runs whose noise was calibrated to one ``target_epsilon`` are at one epsilon.
 
-    Only runs that have finished count, those that diverged included, with the last value that they
-    measured. Columns: ``epsilon`` and ``epsilon_lower`` of one run alone, ``delta``, the configuration's
-    settings, then ``mean``, ``sd`` (of the sample; null for one run) and ``n`` of ``metric``, how many
-    ``diverged``, and ``dominated``: whether a row of smaller epsilon is at least as good.
+    Private runs and baselines, which are at an infinite epsilon, count once they have finished, those that
+    diverged included, with the last value that they measured. Columns: ``epsilon`` and ``epsilon_lower`` of
+    one run alone, ``delta``, the configuration's settings, then ``mean``, ``sd`` (of the sample; null for one
+    run) and ``n`` of ``metric``, how many ``diverged``, and ``dominated``: whether a row of smaller epsilon
+    is at least as good.
 
     The best of many is picked by the numbers it is judged by, so its mean is optimistic, the more so the
     fewer seeds there are. The epsilons are of single runs: they do not pay for the picking.
@@ -59,6 +62,8 @@ def frontier(
     costed = table.filter(
         pl.col("status").is_in(_FINISHED), pl.col("epsilon").is_not_null(), pl.col(metric).is_not_null()
     )
+    if "arm" in costed.columns:  # the other counterfactuals lie on no frontier
+        costed = costed.filter(pl.col("arm").is_in([Arm.BOTH, Arm.NEITHER]))
     if costed.is_empty():
         raise StoreError(
             f"a frontier needs finished runs with an epsilon and {metric}, found none of {table.height}; "

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
+from clifftop.lab.arms import ARM_SQL
 from clifftop.lab.contract import RunStore
-from clifftop.lab.reading.columns import smaller_is_better
+from clifftop.lab.naming import smaller_is_better
 
-_LAST_VALUES = """
+_LAST_VALUES = f"""
 SELECT
     coalesce(json_extract(point, '$.target_epsilon'), epsilon_upper, run.noise_multiplier) AS level,
     max(epsilon_upper),
@@ -22,7 +23,7 @@ SELECT
 FROM run
     CROSS JOIN metric ON metric.run = run.key AND metric.name = ? AND metric.step = run.steps
     LEFT JOIN setting ON setting.run = run.key
-WHERE run.status = 'done' AND value IS NOT NULL AND run.clip_norm IS NOT 9e999
+WHERE run.status = 'done' AND value IS NOT NULL AND ({ARM_SQL}) = 'both'
 GROUP BY level, shared_setting
 """
 
@@ -53,7 +54,7 @@ class Scoreboard:
     Attributes:
         counts: how many runs have each status.
         workers_lost: how many workers died since the last event that the caller had seen.
-        best: by rising epsilon. Only runs that finished without diverging count, and no baselines.
+        best: by rising epsilon. Only runs that finished without diverging count, and only private ones.
     """
 
     counts: Mapping[str, int]

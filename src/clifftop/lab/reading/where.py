@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -54,16 +55,20 @@ def condition(text: str, schema: Mapping[str, pl.DataType]) -> pl.Expr:
     >>> table = pl.DataFrame({"lr": [0.1, 1.0, None], "model.width": [8, 16, 32]})
     >>> table.filter(condition("lr >= 0.1 and not model.width == 8", table.schema))["lr"].to_list()
     [1.0]
+    >>> table = pl.DataFrame({"accuracy[group=old]": [0.5, 0.9]})
+    >>> table.filter(condition("accuracy[group=old] > 0.6", table.schema)).height
+    1
     """
     if len(text) > _LONGEST:
         raise ConditionError(
             f"a condition must have at most {_LONGEST} characters, found {len(text)}; filter in Python"
         )
     text = text.strip()
+    plain, names = _with_plain_names(text, schema)
     try:
         with warnings.catch_warnings(action="ignore"):  # an odd escape in a string is no fault of the table
-            tree = ast.parse(text, mode="eval")
-        return _Reader(text, schema).condition(tree.body)
+            tree = ast.parse(plain, mode="eval")
+        return _Reader(plain, schema, names).condition(tree.body)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         if isinstance(error, ConditionError):
             raise
@@ -99,8 +104,8 @@ class _Operand:
 
 @final
 class _Reader:
-    def __init__(self, text: str, schema: Mapping[str, pl.DataType]) -> None:
-        self._text, self._schema = text, schema
+    def __init__(self, text: str, schema: Mapping[str, pl.DataType], names: Mapping[str, str]) -> None:
+        self._text, self._schema, self._names = text, schema, names
 
     def condition(self, node: ast.expr) -> pl.Expr:
         match node:
@@ -185,18 +190,32 @@ class _Reader:
             )
 
     def _source(self, node: ast.expr) -> str:
-        return ast.get_source_segment(self._text, node) or ast.unparse(node)
+        source = ast.get_source_segment(self._text, node) or ast.unparse(node)
+        for plain, name in self._names.items():
+            source = source.replace(plain, name)
+        return source
 
     def _column_name(self, node: ast.expr) -> str | None:
         """``model.width`` is one name: an axis of a sweep may have a dot in its own."""
         match node:
             case ast.Name(id=name):
-                return name
+                return self._names.get(name, name)
             case ast.Attribute(value=value, attr=attribute):
                 owner = self._column_name(value)
                 return None if owner is None else f"{owner}.{attribute}"
             case _:
                 return None
+
+
+def _with_plain_names(text: str, columns: Iterable[str]) -> tuple[str, Mapping[str, str]]:
+    """The text with names that Python has not (``accuracy[class=3]``) replaced, and what stands for them."""
+    plain = {name: f"_column_{place}_" for place, name in enumerate(columns) if "[" in name}
+    if not plain:
+        return text, {}
+    longest_first = sorted(plain, key=len, reverse=True)
+    found = re.compile("|".join(["'[^']*'", '"[^"]*"', *map(re.escape, longest_first)]))
+    replaced = found.sub(lambda match: plain.get(match[0], match[0]), text)
+    return replaced, {standing: name for name, standing in plain.items()}
 
 
 def _constant(node: ast.expr) -> tuple[bool, Any]:

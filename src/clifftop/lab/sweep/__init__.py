@@ -16,6 +16,7 @@ from clifftop.lab.sweep.choices import Goal, Release, SharingMode
 from clifftop.lab.sweep.errors import SweepFault, SweepFileError
 from clifftop.lab.sweep.files import load_sweep
 from clifftop.lab.sweep.search import Fixed, Grid, Point, Random, Scored, Search, Sobol
+from clifftop.lab.sweep.stored import sweep_from_json
 from clifftop.lazy import names_from
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ __all__ = [
     "TrainedSweep",
     "load_sweep",
     "plan_sweep",
+    "sweep_from_json",
     "train_sweep",
 ]
 

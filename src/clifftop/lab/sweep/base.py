@@ -19,9 +19,6 @@ from clifftop.lab.sweep.search import REPEATS, Fixed, Grid, Point, Search, draw
 if TYPE_CHECKING:
     import numpy as np
 
-NOT_OF_A_BASELINE = ("noise_multiplier", "target_epsilon", "clip_norm", "clipping")
-"""Settings that a run without privacy has none of."""
-
 _CROSS_ENTROPY = Factory(target="clifftop.criteria:cross_entropy")
 _ACCURACY = Factory(target="clifftop.criteria:accuracy")
 _DEFAULTS: Mapping[str, Scalar] = {"seed": 0, "clipping": "flat", "optimizer": "sgd"}
@@ -59,6 +56,12 @@ class Sweep:
         seed: by default 0.
         sharing: what runs of one seed share.
         baselines: whether each setting also gets a run without clipping and noise. Such a run is not private.
+        counterfactuals: whether each private run also gets three runs of the same draws: one with neither
+            clipping nor noise (the baseline), one that is clipped and not noised, one that is noised and not
+            clipped. They say what of the loss is clipping's and what noise's, and are not private either.
+        original_model: builds the model as it was before it was made fit for privacy, with BatchNorm and
+            the like; each setting also gets a run of it, trained on whole batches and not private.
+        per_layer: whether a run's diagnostics are also recorded layer by layer.
         public: whether the data are public, so that no run costs privacy.
         secret_seeds: whether all draws hang on a secret that the results folder keeps, besides the seed.
             Without it whoever has the sweep can draw the noise again, so that nothing may be released.
@@ -112,6 +115,9 @@ class Sweep:
     seed: int | None = None
     sharing: SharingMode = SharingMode.COMMON
     baselines: bool = False
+    counterfactuals: bool = False
+    original_model: Factory | None = None
+    per_layer: bool = False
     public: bool = False
     secret_seeds: bool = False
     release: Release = Release.ONE_FIXED_BEFOREHAND
@@ -194,20 +200,13 @@ class Sweep:
     def entries(
         self, points: tuple[Point, ...], num_examples: Callable[[Point], int]
     ) -> Iterator[tuple[RunSpec, Point]]:
-        """Runs with their points, each baseline before the first run that it stands beside."""
-        from clifftop.lab.sweep.building import build_baseline
+        """Runs with their points, each counterfactual before the first run that it stands beside."""
+        from clifftop.lab.sweep.beside import runs_at
 
-        seen: set[tuple[str, ...]] = set()
-        for point in points:
-            rest = {name: value for name, value in point.items() if name not in NOT_OF_A_BASELINE}
-            key = tuple(map(repr, rest.values()))
-            if self.baselines and key not in seen:
-                seen.add(key)
-                yield build_baseline(self, rest, num_examples=num_examples(rest)), rest
-            yield self.spec(point, num_examples=num_examples(point)), point
+        return runs_at(self, points, num_examples)
 
     def specs(self, num_examples: int) -> list[RunSpec]:
-        """Every run on N training rows, each once, baselines included."""
+        """Every run on N training rows, each once, counterfactuals included."""
         found = {spec.id: spec for spec, _ in self.entries(self.points(), lambda _: num_examples)}
         return list(found.values())
 

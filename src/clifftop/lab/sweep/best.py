@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
+from clifftop.lab.arms import ARM_SQL, Arm
 from clifftop.lab.contract import RunStore
+from clifftop.lab.sweep.knobs import NOISE_LEVELS
 from clifftop.lab.sweep.search import REPEATS, Point
 
 if TYPE_CHECKING:
     from clifftop.lab.sweep.base import Sweep
-
-_LEVELS = ("target_epsilon", "noise_multiplier")
 
 
 @final
@@ -26,14 +26,21 @@ class Cell:
         epsilon: of one of its runs alone, from above.
         score: the mean of the goal's metric over seeds, at the last evaluation; NaN if one diverged.
         runs: how many have finished.
-        baseline: whether they have neither clipping nor noise.
+        arm: what was done to their gradients.
+        asked: whether the sweep's axes hold it; counterfactuals stand beside such cells.
     """
 
     point: Point
     epsilon: float
     score: float
     runs: int
-    baseline: bool
+    arm: Arm
+    asked: bool
+
+    @property
+    def baseline(self) -> bool:
+        """Whether its runs have neither clipping nor noise."""
+        return self.arm is Arm.NEITHER
 
 
 def cells(sweep: Sweep, store: RunStore, run_ids: Iterable[str]) -> list[Cell]:
@@ -43,18 +50,25 @@ def cells(sweep: Sweep, store: RunStore, run_ids: Iterable[str]) -> list[Cell]:
     for run_id in run_ids:
         if run_id in finished:
             point = _without_repeats(settings[run_id].point)
-            key = (str(finished[run_id][1]), *map(repr, point.items()))
+            key = (finished[run_id].arm, *map(repr, point.items()))
             grouped.setdefault(key, []).append(run_id)
     return [
         Cell(
-            point=_without_repeats(settings[ids[0]].point),
+            point=(point := _without_repeats(settings[ids[0]].point)),
             epsilon=max(settings[run_id].epsilon_upper for run_id in ids),
-            score=sum(finished[run_id][0] for run_id in ids) / len(ids),
+            score=sum(finished[run_id].score for run_id in ids) / len(ids),
             runs=len(ids),
-            baseline=finished[ids[0]][1],
+            arm=(arm := finished[ids[0]].arm),
+            asked=_asked(sweep, arm, point),
         )
         for ids in grouped.values()
     ]
+
+
+def _asked(sweep: Sweep, arm: Arm, point: Point) -> bool:
+    """Whether a cell was asked for: those that are private, and those asked for without noise."""
+    silent = arm is Arm.CLIPPING and sweep.value("noise_multiplier", point) == 0
+    return arm is Arm.BOTH or silent
 
 
 def best_of(sweep: Sweep, found: Iterable[Cell]) -> list[Cell]:
@@ -64,27 +78,35 @@ def best_of(sweep: Sweep, found: Iterable[Cell]) -> list[Cell]:
     """
     best: dict[tuple[bool, object], Cell] = {}
     for cell in found:
-        if math.isnan(cell.score):
+        if math.isnan(cell.score) or not (cell.asked or cell.baseline):
             continue
-        level = next((cell.point[name] for name in _LEVELS if name in cell.point), cell.epsilon)
+        level = next((cell.point[name] for name in NOISE_LEVELS if name in cell.point), cell.epsilon)
         known = best.get((cell.baseline, level))
         if known is None or sweep.goal.score(cell.score) > sweep.goal.score(known.score):
             best[cell.baseline, level] = cell
     return sorted(best.values(), key=lambda cell: (cell.baseline, cell.epsilon))
 
 
-def _finished(store: RunStore, metric: str) -> Mapping[str, tuple[float, bool]]:
-    """For every finished run the last value of a metric, NaN if it diverged, and whether it is a baseline."""
+@final
+@dataclass(frozen=True)
+class _Finished:
+    """A finished run: the metric's last value, NaN if it diverged, and its arm."""
+
+    score: float
+    arm: Arm
+
+
+def _finished(store: RunStore, metric: str) -> Mapping[str, _Finished]:
     # SQLite takes a bare column from the row that holds the maximum.
     rows = store.query(
-        "SELECT run.id, run.status, run.clip_norm, metric.value, max(metric.step) FROM run "
+        f"SELECT run.id, run.status, {ARM_SQL}, metric.value, max(metric.step) FROM run "
         "LEFT JOIN metric ON metric.run = run.key AND metric.name = ? "
         "WHERE run.status IN ('done', 'diverged') GROUP BY run.key",
         (metric,),
     )
     return {
-        run_id: (math.nan if status == "diverged" or value is None else float(value), clip == math.inf)
-        for run_id, status, clip, value, _ in rows
+        run_id: _Finished(math.nan if status == "diverged" or value is None else float(value), Arm(arm))
+        for run_id, status, arm, value, _ in rows
     }
 
 

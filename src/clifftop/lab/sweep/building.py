@@ -59,12 +59,12 @@ def build_spec(
     spec = _unshared(sweep, point, num_examples, seed)
     plan = replace(spec.plan, clipping=_clipping(sweep, point))
     spec = replace(spec, plan=_with_noise(sweep, point, plan, steps=spec.steps, num_examples=num_examples))
-    return _shared(sweep, spec, seed=seed, noise_seed=noise_seed)
+    return shared_draws(sweep, spec, seed=seed, noise_seed=noise_seed)
 
 
 def build_baseline(sweep: Sweep, point: Point, *, num_examples: int) -> RunSpec:
     """The run at a point with neither clipping nor noise: it is not private."""
-    return _shared(sweep, _unshared(sweep, point, num_examples, None), seed=None, noise_seed=None)
+    return shared_draws(sweep, _unshared(sweep, point, num_examples, None))
 
 
 def steps_of(sweep: Sweep, point: Point, num_examples: int) -> int:
@@ -142,7 +142,9 @@ def _with_noise(
     return replace(plan, noise=Gaussian(noise_multiplier=sigma))
 
 
-def _shared(sweep: Sweep, spec: RunSpec, *, seed: int | None, noise_seed: int | None) -> RunSpec:
+def shared_draws(
+    sweep: Sweep, spec: RunSpec, *, seed: int | None = None, noise_seed: int | None = None
+) -> RunSpec:
     """The run with draws of its own, as far as the mode wants; they follow from what the run is."""
     if noise_seed is not None:
         return replace(spec, noise_seed=noise_seed)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from clifftop.events import NeighboringRelation
+from clifftop.lab.naming import is_part, smaller_is_better
 from clifftop.lab.spec import Factory, Options, SpecError
 from clifftop.lab.sweep.axes import Axes
 from clifftop.lab.sweep.choices import Release, SharingMode
@@ -29,7 +30,9 @@ ENUMERATIONS: Mapping[str, type[enum.Enum]] = {
     "sharing": SharingMode,
     "release": Release,
 }
-SWITCHES = ("baselines", "public", "secret_seeds", "maximize")
+SWITCHES = ("baselines", "counterfactuals", "per_layer", "public", "secret_seeds", "maximize")
+
+_BESIDE = ("baselines", "counterfactuals", "original_model")
 
 _EXACTLY_ONE = (
     ("expected_batch_size",),
@@ -64,12 +67,15 @@ def checked(given: Given) -> Given:
             raise SweepFault(name, f"must be true or false, found {found[name]!r}; write true or false")
     for name in ("model", "data", "criterion"):
         found[name] = _factory(name, found[name])
+    if found["original_model"] is not None:
+        found["original_model"] = _factory("original_model", found["original_model"])
     found["metrics"] = _metrics(found["metrics"])
     found["optimizer_options"] = _optimizer_options(found["optimizer_options"])
     found["axes"] = _axes(found["axes"])
     _check_given_once(found)
     _check_relation(found)
     _check_release(found)
+    _check_pairs(found)
     if not isinstance(found["search"], Search):
         raise SweepFault(
             "search", f"must be a search, found {found['search']!r}; use Grid, Random, Sobol or Optuna"
@@ -107,9 +113,11 @@ def _factory(name: str, value: object) -> Factory:
     key = factory_key(name, str(value))
     if isinstance(value, Factory):
         made = value
-    elif isinstance(value, str):
+    elif isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("factory"), str)):
+        table: Mapping[str, Any] = {"factory": value} if isinstance(value, str) else value
+        options = {option: content for option, content in table.items() if option != "factory"}
         try:
-            made = Factory(target=value)
+            made = Factory(target=table["factory"], options=options)
         except SpecError as error:
             raise SweepFault(
                 key, f"{error}; write the module, a colon and the name of the callable in it"
@@ -200,6 +208,17 @@ def _check_relation(found: Given) -> None:
         )
 
 
+def _check_pairs(found: Given) -> None:
+    """Refuse counterfactuals whose noise would be that of one rule's run and not of another's."""
+    own_noise = found["sharing"] is SharingMode.ORDER
+    if found["counterfactuals"] and own_noise and "clipping" in found["axes"]:
+        raise SweepFault(
+            "counterfactuals",
+            "must stand beside runs of one clipping rule where each run has noise of its own, found "
+            "axes.clipping; write a sweep for each rule, or set sharing = 'common'",
+        )
+
+
 def _check_release(found: Given) -> None:
     """Refuse to release what no epsilon speaks of."""
     if found["public"] or found["release"] is Release.ONE_FIXED_BEFOREHAND:
@@ -216,9 +235,12 @@ def _check_release(found: Given) -> None:
             f"must be one-fixed-beforehand where seeds are known, found {found['release'].value}; "
             "set secret_seeds = true",
         )
-    if found["baselines"] and found["release"] is Release.ALL:
+    beside = [name for name in _BESIDE if found[name]]
+    if beside and found["release"] is Release.ALL:
         raise SweepFault(
-            "release", "must leave out baselines, found all; set baselines = false, or release best"
+            "release",
+            f"must leave out runs without privacy, found all beside {beside[0]}; "
+            f"remove {beside[0]}, or release best",
         )
 
 
@@ -227,12 +249,12 @@ def _goal(found: Given) -> Given:
     objective = found["objective"]
     if objective is None:
         objective = names[1] if len(names) > 1 else "loss"
-    if objective not in names:
+    if objective not in names and not (isinstance(objective, str) and is_part(objective)):
         raise SweepFault(
             "objective",
             f"must be one of {', '.join(names)}, found {objective!r}; choose one, or add the metric",
         )
     maximize = found["maximize"]
     if maximize is None:
-        maximize = not objective.endswith(("loss", "error", "entropy"))
+        maximize = not smaller_is_better(objective)
     return {"objective": objective, "maximize": maximize}

@@ -39,7 +39,7 @@ def factory_key(part: str, target: str) -> str:
     >>> factory_key("model", "net:build"), factory_key("data", f"{READERS}:csv")
     ('model.factory', 'data.reader')
     """
-    if part not in ("model", "data"):
+    if part not in ("model", "data", "original_model"):
         return part
     return f"{part}.{'reader' if target.startswith(f'{READERS}:') else 'factory'}"
 

@@ -25,8 +25,10 @@ def check_factories(sweep: Sweep, folder: Path | None = None) -> None:
     Raises:
         SweepFault: a factory is not there, or does not take an option.
     """
-    for part, allowed in (("model", ()), ("data", ("seed",))):
-        factory: Factory = getattr(sweep, part)
+    for part, allowed in (("model", ()), ("data", ("seed",)), ("original_model", ())):
+        factory: Factory | None = getattr(sweep, part)
+        if factory is None:
+            continue
         axes = [name.partition(".")[2] for name in sweep.axes if name.startswith(f"{part}.")]
         key = factory_key(part, factory.target)
         _check_options(part, key, _found(key, factory, folder), {*factory.options, *axes}, allowed)

@@ -127,6 +127,12 @@ KNOBS: Mapping[str, Kind] = {
 }
 """What an axis may vary, in the order in which a grid runs through it, slowest first."""
 
+NOISE_LEVELS = ("target_epsilon", "noise_multiplier")
+"""What says how much noise a run has."""
+
+NOT_OF_A_BASELINE = (*NOISE_LEVELS, "clip_norm", "clipping")
+"""Settings that a run without clipping and noise has none of."""
+
 PARTS = ("data", "model", "optimizer")
 """What has options of its own, which an axis names ``PART.OPTION``."""
 

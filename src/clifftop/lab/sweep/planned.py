@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
+from clifftop.lab.arms import Arm, arm_of
 from clifftop.lab.cohort import cohort_size, static_key
 from clifftop.lab.contract import RunSetting
 from clifftop.lab.spec import RunSpec
@@ -32,8 +33,8 @@ class Group:
     """Runs that can train together.
 
     Attributes:
-        runs: how many there are, baselines included.
-        baselines: how many of them have neither clipping nor noise.
+        runs: how many there are, counterfactuals included.
+        baselines: how many of them are not private: baselines and other counterfactuals.
         cohorts: into how many they are cut so that each fits memory.
         steps: of each run.
         expected_batch_size: of each run.
@@ -90,7 +91,7 @@ def with_secret(found: Sequence[Entry], secret: int) -> list[Entry]:
 
 
 def entries(sweep: Sweep, points: Sequence[Point], data: Loaded) -> list[Entry]:
-    """The runs at these points, each once, baselines included."""
+    """The runs at these points, each once, counterfactuals included."""
     found = {spec.id: (spec, point) for spec, point in sweep.entries(tuple(points), data.count)}
     return [
         Entry(spec=spec, setting=_setting(sweep, spec, point, data.count(point)))
@@ -129,7 +130,7 @@ def plan_sweep(sweep: Sweep) -> PlannedSweep:
 
 def _group(found: Sequence[Entry]) -> Group:
     spec = found[0].spec
-    private = [entry.setting for entry in found if not _is_baseline(entry.spec)]
+    private = [entry.setting for entry in found if arm_of(entry.spec) is Arm.BOTH]
     size = spec.plan.expected_batch_size
     assert size is not None
     points = [setting.point for setting in private] or [entry.setting.point for entry in found]
@@ -146,10 +147,6 @@ def _group(found: Sequence[Entry]) -> Group:
         greatest_epsilon=max((setting.epsilon_upper for setting in private), default=math.inf),
         neighboring_relation=spec.plan.neighboring_relation.value,
     )
-
-
-def _is_baseline(spec: RunSpec) -> bool:
-    return spec.clip_norm is not None and math.isinf(spec.clip_norm)
 
 
 def _setting(sweep: Sweep, spec: RunSpec, point: Point, num_examples: int) -> RunSetting:

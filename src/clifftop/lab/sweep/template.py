@@ -12,6 +12,9 @@ TEMPLATE = """\
 
 name = "first-sweep"
 baselines = true        # beside them, runs without privacy: never to be released
+# counterfactuals = true  # beside each run also one without noise and one without clipping, to see
+                        # what costs how much; original_model = "module:callable" adds the model that
+                        # was replaced to make it fit for privacy, with BatchNorm and the like
 sharing = "common"      # runs of one seed share batches and noise: to study. "order" and "independent"
                         # give each run noise of its own, which a release of more than one needs
 

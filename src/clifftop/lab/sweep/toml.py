@@ -14,7 +14,7 @@ from clifftop.lab.sweep.search import Grid, Random, Search, Sobol
 Table = Mapping[str, Any]
 
 KEYS: Mapping[str, tuple[str, ...]] = {
-    "": ("name", "seed", "sharing", "baselines", "criterion", "metrics"),
+    "": ("name", "seed", "sharing", "baselines", "counterfactuals", "per_layer", "criterion", "metrics"),
     "privacy": (
         "delta",
         "target_epsilon",
@@ -45,7 +45,7 @@ _SEARCH_KEYS: Mapping[str, tuple[str, ...]] = {
     "optuna": ("n", "seed", "cross", "round_size"),
 }
 
-_SPECIAL = ("model", "data", "optimizer", "axes")
+_SPECIAL = ("model", "data", "optimizer", "axes", "original_model")
 _TABLES = (*(name for name in KEYS if name), *_SPECIAL)
 _PLACES = {key: f"{table}.{key}" if table else key for table, keys in KEYS.items() for key in keys}
 
@@ -68,6 +68,8 @@ def read_document(document: Table) -> Sweep:
         if name not in settings:
             raise SweepFault(needed, f"must be given, found no {name}; add it")
     model, data = _factory("model", tables["model"], document), _data(tables["data"], document)
+    if "original_model" in document:
+        settings["original_model"] = _factory("original_model", tables["original_model"], document)
     try:
         return Sweep(model=model, data=data, axes=_axes(tables["axes"]), **settings)
     except SweepFault as fault:
@@ -99,6 +101,8 @@ def _check_known(table: str, content: Table, known: tuple[str, ...]) -> None:
 
 def _table(document: Table, name: str) -> Table:
     content = document.get(name, {})
+    if name == "original_model" and isinstance(content, str):
+        content = {"factory": content}
     if not isinstance(content, Mapping):
         raise SweepFault(name, f"must be a table, found {content!r}; write [{name}] and its keys below it")
     return content

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
+from clifftop.lab.arms import Arm, arm_of
 from clifftop.lab.costs import SearchCost, search_cost
+from clifftop.lab.facts import keep_facts
 from clifftop.lab.jobs import Executor
 from clifftop.lab.machine import require_device, sizes_on, threads_for, trainer_on
 from clifftop.lab.runner import Progress, SweepError, SweepResult, run_sweep
@@ -86,9 +88,13 @@ def train_sweep(
         executor = executor(sum(entry.spec.steps for entry in first))
     with Store.open(folder, study=sweep.name) as store, threads_for(first[0].spec):
         store.put_artifact(SWEEP_ARTIFACT, sweep.canonical.encode("ascii"))
+        points = _points(first)
+        keep_facts(store, sweep, points, data=data, device=device)
         training = _Training(sweep, store, executor, progress, device)
         training.train(first)
         training.search(data)
+        if len(training.points) > len(points):
+            keep_facts(store, sweep, training.points, data=data, device=device)
         rows = min(map(data.count, training.points))
         cost = _cost(sweep, store, training.specs, rows)
         best = best_of(sweep, cells(sweep, store, training.specs))
@@ -129,7 +135,7 @@ class _Training:
         found = found if self._secret is None else with_secret(found, self._secret)
         specs = [entry.spec for entry in found]
         self.specs |= {spec.id: spec for spec in specs}
-        self.points += [entry.setting.point for entry in found]
+        self.points += _points(found)
         self._store.add(specs)
         self._store.describe(entry.setting for entry in found)
         try:
@@ -137,7 +143,7 @@ class _Training:
                 self._store,
                 specs,
                 executor=self._executor,
-                trainer=trainer_on(self._device, self._executor),
+                trainer=trainer_on(self._device, self._executor, per_layer=self._sweep.per_layer),
                 cohort_size=sizes_on(self._device, self._executor, self._store),
                 progress=self._progress,
             )
@@ -158,8 +164,13 @@ class _Training:
         return [
             Scored(point=cell.point, score=-math.inf if math.isnan(cell.score) else goal.score(cell.score))
             for cell in found
-            if not cell.baseline
+            if cell.asked
         ]
+
+
+def _points(found: Sequence[Entry]) -> list[Point]:
+    """Where the runs lie that train the sweep's own model."""
+    return [entry.setting.point for entry in found if arm_of(entry.spec) is not Arm.ORIGINAL]
 
 
 def _secret_of(store: Store) -> int:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from clifftop.codec import CodecError, from_json
+from clifftop.codec import CodecError
+from clifftop.lab.arms import Arm, arm_of
 from clifftop.lab.spec import RunSpec, Scalar
 from clifftop.lab.store import Store
-from clifftop.lab.sweep import Point, Sweep
+from clifftop.lab.sweep import Point, Sweep, sweep_from_json
 from clifftop.lab.sweep.train import SWEEP_ARTIFACT
 from clifftop.sampling import Poisson
 
@@ -143,7 +144,7 @@ def read_results(folder: Path | str) -> Results:
     }
     cells: dict[tuple[str, ...], list[str]] = {}
     for run_id in scores:
-        if run_id in settings and not math.isinf(specs[run_id].clip_norm or 0.0):
+        if run_id in settings and arm_of(specs[run_id]) is Arm.BOTH:
             point = _without_seed(settings[run_id].point)
             cells.setdefault(tuple(map(repr, sorted(point.items()))), []).append(run_id)
     if not cells:
@@ -167,7 +168,7 @@ def _sweep(folder: Path | str, content: bytes | None) -> Sweep:
     if content is None:
         raise TransferError(f"{folder} must hold a sweep, found a study; train one with clifftop sweep")
     try:
-        return from_json(content.decode("ascii"), Sweep)
+        return sweep_from_json(content.decode("ascii"))
     except (CodecError, UnicodeDecodeError) as error:
         raise TransferError(
             f"{folder} must hold a sweep of this version, found {error}; train it again"
