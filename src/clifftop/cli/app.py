@@ -6,6 +6,8 @@ from cyclopts import App
 
 from clifftop import __version__
 from clifftop.cli.calibrate import calibrate
+from clifftop.cli.card import card
+from clifftop.cli.compare import compare
 from clifftop.cli.curve import curve
 from clifftop.cli.epsilon import epsilon
 from clifftop.cli.migrate import migrate
@@ -43,6 +45,8 @@ for _command in (
     show,
     plan,
     transfer,
+    card,
+    compare,
 ):
     app.command(_command)
 app.command(store)
