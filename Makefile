@@ -25,8 +25,9 @@ DEBIAN_PACKAGES := chromium dataset-fashion-mnist
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
-study: $(STAMPS)/lab ## run the paper's study; prints where the report is
+study: $(STAMPS)/lab ## run the paper's study and what answers it; prints where the reports are
 	@$(BIN)/clifftop study no-cliff --out $(OUT)
+	@$(BIN)/clifftop study no-cliff-answered --out $(OUT)-answered
 
 test: $(STAMPS)/dev ## run every test, a file a core
 	@if command -v chromium >/dev/null; then export CLIFFTOP_REQUIRE_BROWSER=1; fi; \

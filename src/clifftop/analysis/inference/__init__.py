@@ -10,7 +10,13 @@ from clifftop.analysis.inference.differences import (
     welch_difference,
 )
 from clifftop.analysis.inference.floors import least_sd, rows_behind
-from clifftop.analysis.inference.held_out import cross_fitted, fitted_estimate, fitted_p_greater
+from clifftop.analysis.inference.held_out import (
+    WIDENING,
+    cross_fitted,
+    fitted_estimate,
+    fitted_p_greater,
+    halvings,
+)
 from clifftop.analysis.inference.multiple import Claim, holm, stated
 from clifftop.analysis.inference.precision import (
     VarianceParts,
@@ -22,6 +28,7 @@ from clifftop.analysis.inference.resampling import bootstrap_interval
 from clifftop.analysis.inference.winner import Winner, best_of, utilities
 
 __all__ = [
+    "WIDENING",
     "Claim",
     "VarianceParts",
     "Winner",
@@ -32,6 +39,7 @@ __all__ = [
     "difference_of",
     "fitted_estimate",
     "fitted_p_greater",
+    "halvings",
     "holm",
     "least_sd",
     "p_better",

@@ -39,17 +39,17 @@ def _level(evidence: Evidence, frontier: Frontier, epsilon: float) -> Iterator[D
     if cost is None:
         yield Draft(
             conclusion=Conclusion(
-                title=f"At epsilon {name}", text=f"{what}.", kind=Kind.MEASURE, cells=(optimum.cell,)
+                title=f"Up to epsilon {name}", text=f"{what}.", kind=Kind.MEASURE, cells=(optimum.cell,)
             )
         )
         return
     text = f"{what}. Training without privacy does better by {amount(evidence, cost)}."
     costs = above("privacy costs", (epsilon,), cost)
-    measured = Conclusion(title=f"At epsilon {name}", text=text, kind=Kind.MEASURE, cells=(optimum.cell,))
+    measured = Conclusion(title=f"Up to epsilon {name}", text=text, kind=Kind.MEASURE, cells=(optimum.cell,))
     yield (
         Draft(
             conclusion=Conclusion(
-                title=f"At epsilon {name} privacy costs {amount(evidence, cost, interval=False)}",
+                title=f"Up to epsilon {name} privacy costs {amount(evidence, cost, interval=False)}",
                 text=text,
                 kind=Kind.CLAIM,
                 cells=(optimum.cell,),
