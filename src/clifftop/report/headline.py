@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clifftop.analysis.cliff import COLLAPSE_FRACTION, SAFE_FRACTION
+from clifftop.analysis.cliffs import COLLAPSE_FRACTION, SAFE_FRACTION
 from clifftop.analysis.configurations import Configuration
 from clifftop.analysis.learning_rate import BestClipNorm, ClippingCost
 from clifftop.analysis.results import Epsilon, EpsilonRow

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from clifftop.analysis.cliff import Cliff
+from clifftop.analysis.cliffs import Cliff
 from clifftop.analysis.configurations import Configuration
 from clifftop.analysis.results import Epsilon
 from clifftop.analysis.summary import Cliffs, Summary

@@ -38,12 +38,12 @@ def claims_of(found: tuple[Conclusion, ...]) -> list[str]:
 
 
 def test_reports_on_nothing_claim_something_at_most_once_in_twenty():
-    """160 stores without any effect; more than 14 with a claim has probability 0.01 at a true rate of 5%.
+    """80 stores without any effect; more than 9 with a claim has probability 0.01 at a true rate of 5%.
 
     ``benchmarks/false_claims.py`` does the same for 1,000.
     """
     wrong = 0
-    for number in range(160):
+    for number in range(80):
         evidence = simulated_evidence(
             rng=np.random.default_rng(number),
             frontier=level(0.8),
@@ -55,7 +55,7 @@ def test_reports_on_nothing_claim_something_at_most_once_in_twenty():
             test_rows=list(TestRows)[number // 8 % 3],
         )
         wrong += bool(claims_of(concluded(evidence)))
-    assert wrong <= 14
+    assert wrong <= 9
 
 
 def learning_rate_matters(setting, epsilon):
@@ -70,18 +70,27 @@ def planted(parts, **options):
     )
 
 
+def at_slow_rate(evidence):
+    return conclude(evidence, frontier=None, decomposition=decompose(evidence), cliffs={}, reference_lr=0.1)[
+        0
+    ]
+
+
 def test_a_loss_that_the_learning_rate_explains_is_put_down_to_it():
     # Two baselines tie without privacy: the report is told which learning rate to start from.
-    evidence = planted(learning_rate_matters, seeds=20, own_sd=0.003)
-    found = conclude(
-        evidence,
-        frontier=find_frontier(evidence, draws=50),
-        decomposition=decompose(evidence),
-        cliffs={},
-        reference_lr=0.1,
+    first = at_slow_rate(planted(learning_rate_matters, seeds=20, own_sd=0.003, num_test=None))
+    assert (first.kind, first.title) == (
+        Kind.CLAIM,
+        "What looks like the cost of clipping is the learning rate",
     )
-    first = found[0]
-    assert first.title == "What looks like the cost of clipping is the learning rate"
+    # With so few test rows that a point cannot be told from nothing, less is said.
+    first = at_slow_rate(planted(learning_rate_matters, seeds=20, num_test=100))
+    assert first.title == "The learning rate explains part of what clipping seems to cost"
+    first = at_slow_rate(planted(lambda _, __: Parts(original=0.95, clipping=0.2), seeds=20))
+    assert (
+        first.title
+        == "Clipping at C\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.1 costs utility at its best learning rate too"
+    )
     assert "At learning rate 0.1, clipping alone (C\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.1)" in first.text
 
 

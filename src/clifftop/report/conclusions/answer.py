@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
 
 from clifftop.analysis.decomposition import CellLoss, Decomposition
+from clifftop.analysis.decomposition.answers import ClippingAnswer, clipping_answers
 from clifftop.analysis.evidence import Arm, Evidence
-from clifftop.analysis.uncertainty import Estimate, estimate
+from clifftop.analysis.evidence.cells import NOISE_SETTINGS
+from clifftop.analysis.inference import Claim
+from clifftop.analysis.uncertainty import Estimate
 from clifftop.report.conclusions.base import Conclusion, Kind
-from clifftop.report.conclusions.drafts import Draft, above, below, corrected
+from clifftop.report.conclusions.drafts import Draft, above, corrected
 from clifftop.report.conclusions.words import SMALL, amount, is_share, listed, where
-from clifftop.report.wording import epsilon_up, plain
+from clifftop.report.wording import epsilon_up, plain, setting
 
-_CLIPPING = ("clip_norm", "clipping")
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Clipped:
+    """What one clip norm costs, at the learning rate that all are compared at first."""
+
+    answer: ClippingAnswer
+    first: Claim
+    undertraining: Estimate | None
 
 
 def answer_drafts(
@@ -29,9 +42,15 @@ def answer_drafts(
     if decomposition is None:
         return
     lr = best_baseline_lr(evidence) if reference_lr is None else reference_lr
-    clipped = _one_a_clipping([loss for loss in decomposition.fixed if loss.setting.get("lr") == lr])
+    clipped = [
+        Clipped(answer=answer, first=first, undertraining=_undertraining(decomposition, answer, lr))
+        for answer in clipping_answers(evidence, below=SMALL)
+        for first in answer.at_lr
+        if first.subject[1] == lr
+    ]
     if clipped:
-        yield _learning_rate(evidence, decomposition, clipped)
+        worst = max(clipped, key=lambda one: one.first.estimate.mean)
+        yield _learning_rate(evidence, worst, len(clipped))
     yield from _noise_or_clipping(evidence, decomposition)
 
 
@@ -43,76 +62,82 @@ def best_baseline_lr(evidence: Evidence) -> float | None:
     return max(baselines, key=lambda cell: round(float(evidence.utilities(cell).mean()), 12)).number("lr")
 
 
-def _one_a_clipping(losses: Sequence[CellLoss]) -> list[CellLoss]:
-    """One loss a clip norm and rule: clipping without noise costs the same whatever the noise."""
-    found: dict[tuple[object, ...], CellLoss] = {}
-    for loss in losses:
-        if loss.clipping is not None:
-            found.setdefault(tuple(loss.setting.get(name) for name in _CLIPPING), loss)
-    return list(found.values())
+def _learning_rate(evidence: Evidence, worst: Clipped, looked_at: int) -> Draft:
+    """The clipping that costs most at one learning rate, and what is left of that cost at the best.
 
-
-def _learning_rate(evidence: Evidence, whole: Decomposition, clipped: Sequence[CellLoss]) -> Draft:
-    """The clipping that costs most at one learning rate, and what is left of that cost at the best."""
-    worst = max(clipped, key=_cost)
-    tuned = whole.tuned_for(worst.cell)
-    fixed_cost = worst.clipping
-    assert fixed_cost is not None
-    names = [name for name in _CLIPPING if name in evidence.axes] or ["clip_norm"]
-    clip, lr = where(evidence.cells[worst.cell], names), worst.setting.get("lr")
-    at = f"At learning rate {plain(float(lr))}" if isinstance(lr, int | float) else "At its learning rate"
-    text = f"{at}, clipping alone ({clip}) costs {amount(evidence, fixed_cost)}."
-    first = above("clipping costs at one learning rate", (worst.cell,), fixed_cost)
-    if tuned is None or tuned.clipping is None:
-        return Draft(
-            conclusion=Conclusion(
-                title="One learning rate cannot tell clipping from slow training",
-                text=f"{text} A clipped step is at most learning rate times clip norm long: sweep the "
-                "learning rate too, to see how much of that is a step too short.",
-                kind=Kind.CAUTION,
-                cells=(worst.cell,),
-            ),
-            claims=() if first is None else (corrected(first, len(clipped)),),
+    Args:
+        evidence: for words.
+        worst: the clip norm that costs most.
+        looked_at: how many clip norms it was picked from.
+    """
+    answer, first = worst.answer, corrected(worst.first, looked_at)
+    clip = setting("C", answer.clip_norm)
+    text = f"At learning rate {_lr(worst)}, clipping alone ({clip}) costs {amount(evidence, first.estimate)}."
+    if answer.at_best_lr is None:
+        return Draft(conclusion=_one_rate(text), claims=(first,))
+    text += (
+        f" With the learning rate tuned for each, it costs {amount(evidence, answer.at_best_lr.estimate)}."
+    )
+    if worst.undertraining is not None:
+        stopped = amount(evidence, worst.undertraining)
+        text += (
+            f" A run without privacy that stops where the private one's training fit ended loses {stopped}."
         )
-    left = amount(evidence, tuned.clipping)
-    text += f" With the learning rate tuned for each, on the other seeds, it costs {left}."
-    return _verdict(evidence, worst, tuned, text + _undertrained(evidence, worst), len(clipped))
-
-
-def _verdict(evidence: Evidence, worst: CellLoss, tuned: CellLoss, text: str, looked_at: int) -> Draft:
-    """That the learning rate explains the cost, where it does; else the numbers alone."""
-    small = SMALL if is_share(evidence) else 0.1 * _cost(worst)
-    subject = (worst.cell, tuned.cell)
-    claims = (
-        above("clipping costs at one learning rate", subject, worst.clipping, than=small),
-        below("clipping costs little at the best", subject, tuned.clipping, than=small),
-    )
-    measured = Conclusion(
-        title="Clipping at one learning rate and at the best",
-        text=text,
-        kind=Kind.MEASURE,
-        cells=(worst.cell, tuned.cell),
-    )
-    known = tuple(corrected(claim, looked_at) for claim in claims if claim is not None)
-    if len(known) < len(claims):
-        return Draft(conclusion=measured)
-    return Draft(
-        conclusion=Conclusion(
-            title="What looks like the cost of clipping is the learning rate",
-            text=text,
-            kind=Kind.CLAIM,
-            cells=(worst.cell, tuned.cell),
+    recovered = next(corrected(c, looked_at) for c in answer.recovered if c.subject[1] == first.subject[1])
+    tuned = corrected(answer.at_best_lr, looked_at)
+    costs = Draft(
+        conclusion=_said(f"Clipping at {clip} costs utility at its best learning rate too", text),
+        claims=(tuned,),
+        otherwise=Conclusion(
+            title="Clipping at one learning rate and at the best", text=text, kind=Kind.MEASURE
         ),
-        claims=known,
-        otherwise=measured,
+    )
+    explained = Draft(
+        conclusion=_said("The learning rate explains part of what clipping seems to cost", text),
+        claims=(first, recovered),
+        otherwise=costs,
+    )
+    if answer.below is None or not is_share(evidence):
+        return explained
+    return Draft(
+        conclusion=_said("What looks like the cost of clipping is the learning rate", text),
+        claims=(first, recovered, corrected(answer.below, looked_at)),
+        otherwise=explained,
     )
 
 
-def _undertrained(evidence: Evidence, loss: CellLoss) -> str:
-    if loss.undertraining is None:
-        return ""
-    stopped = amount(evidence, loss.undertraining)
-    return f" A run without privacy that stops where the private one's training fit ended loses {stopped}."
+def _one_rate(text: str) -> Conclusion:
+    return Conclusion(
+        title="One learning rate cannot tell clipping from slow training",
+        text=f"{text} A clipped step is at most learning rate times clip norm long: sweep the learning rate "
+        "too, to see how much of that is a step too short.",
+        kind=Kind.CAUTION,
+    )
+
+
+def _said(title: str, text: str) -> Conclusion:
+    return Conclusion(title=title, text=text, kind=Kind.CLAIM)
+
+
+def _lr(clipped: Clipped) -> str:
+    lr = clipped.first.subject[1]
+    return plain(lr) if isinstance(lr, float) else str(lr)
+
+
+def _undertraining(whole: Decomposition, answer: ClippingAnswer, lr: float | None) -> Estimate | None:
+    """Of the least noisy private cell with this clip norm and learning rate."""
+    wanted = {**answer.setting, "clip_norm": answer.clip_norm, "lr": lr}
+    shared = [
+        loss
+        for loss in whole.fixed
+        if all(
+            loss.setting.get(name) == value for name, value in wanted.items() if name not in NOISE_SETTINGS
+        )
+    ]
+    if not shared:
+        return None
+    least = min(shared, key=lambda loss: float(loss.setting.get("noise_multiplier") or 0))
+    return least.undertraining
 
 
 def _noise_or_clipping(evidence: Evidence, whole: Decomposition) -> Iterator[Draft]:
@@ -137,9 +162,9 @@ def _compared(evidence: Evidence, loss: CellLoss, epsilon: float, *, tuned: bool
         than = "more" if more is loss.interaction else "less"
         parts.append(f"the two together {amount(evidence, more)} {than} than their sum")
     names = [name for name in evidence.axes if name not in ("lr", "noise_multiplier", "target_epsilon")]
-    setting = where(evidence.cells[loss.cell], names)
+    others = where(evidence.cells[loss.cell], names)
     lr = "each at its best learning rate" if tuned else "at one learning rate"
-    level = epsilon_up(epsilon, digits=4) + (f" ({setting})" if setting else "")
+    level = epsilon_up(epsilon, digits=4) + (f" ({others})" if others else "")
     text = f"At epsilon {level}, {lr}: {listed(parts)}."
     return _draft_of(loss, text)
 
@@ -160,8 +185,8 @@ def _draft_of(loss: CellLoss, text: str) -> Draft:
     most = max(parts, key=lambda name: float(parts[name].mean()))
     claims = [above(f"{most} costs", (loss.cell,), getattr(loss, most))]
     claims += [
-        above(f"{most} costs more than {name}", (loss.cell,), estimate(parts[most] - values))
-        for name, values in parts.items()
+        above(f"{most} costs more than {name}", (loss.cell,), loss.difference(most, name))
+        for name in parts
         if name != most
     ]
     # Each of the three could have come out ahead.
@@ -178,11 +203,6 @@ def _draft_of(loss: CellLoss, text: str) -> Draft:
 def _epsilon(evidence: Evidence, loss: CellLoss) -> float | None:
     found = evidence.cells[loss.cell].epsilon
     return None if found is None else found.upper
-
-
-def _cost(loss: CellLoss) -> float:
-    assert loss.clipping is not None
-    return loss.clipping.mean
 
 
 def _mirrored(of: Estimate) -> Estimate:

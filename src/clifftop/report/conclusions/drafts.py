@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -23,21 +23,32 @@ class Draft:
     Attributes:
         conclusion: what to say where every claim holds.
         claims: what must be shown first; none for a measurement or a fact.
-        otherwise: what to say where one of them does not hold; None says nothing.
+        otherwise: what to say where one of them does not hold; None says nothing. A draft there stands on
+            claims of its own.
     """
 
     conclusion: Conclusion
     claims: tuple[Claim, ...] = ()
-    otherwise: Conclusion | None = None
+    otherwise: Draft | Conclusion | None = None
+
+    @property
+    def all_claims(self) -> tuple[Claim, ...]:
+        """Its own, and those of the drafts behind it."""
+        behind = self.otherwise.all_claims if isinstance(self.otherwise, Draft) else ()
+        return (*self.claims, *behind)
+
+    def said(self, supported: Set[int]) -> Conclusion | None:
+        """What may be said where the claims with these identities hold."""
+        if all(id(claim) in supported for claim in self.claims):
+            return self.conclusion
+        return self.otherwise.said(supported) if isinstance(self.otherwise, Draft) else self.otherwise
 
 
 def decided(drafts: Sequence[Draft]) -> tuple[Conclusion, ...]:
     """What may be said: the claims of all drafts are judged as one family (Holm), at level `ALPHA`."""
-    supported = set(map(id, stated([claim for draft in drafts for claim in draft.claims], alpha=ALPHA)))
-    chosen = (
-        draft.conclusion if all(id(claim) in supported for claim in draft.claims) else draft.otherwise
-        for draft in drafts
-    )
+    claims = {id(claim): claim for draft in drafts for claim in draft.all_claims}
+    supported = set(map(id, stated(list(claims.values()), alpha=ALPHA)))
+    chosen = (draft.said(supported) for draft in drafts)
     return tuple(conclusion for conclusion in chosen if conclusion is not None)
 
 
