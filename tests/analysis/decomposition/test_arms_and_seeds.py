@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,6 +65,22 @@ def test_an_arm_without_a_common_seed_does_not_join() -> None:
     assert loss.total.n == 2
 
 
+def test_runs_of_one_seed_stay_together_where_the_evidence_is_not_paired() -> None:
+    """Where every private run has a seed and counterfactuals of its own."""
+    rows = [
+        (Arm.BOTH, 0.1, {1: 0.5, 2: 0.25}),
+        (Arm.BOTH, 1.0, {3: 0.5, 4: 0.25}),
+        (Arm.NEITHER, 0.1, {1: 1.0, 2: 0.75, 8: 0.0, 9: 0.0}),
+        (Arm.NEITHER, 1.0, {3: 0.75, 4: 0.5, 7: 0.0}),
+    ]
+    split = decompose(evidence(*rows, paired=False))
+    assert [loss.by_seed("total").tolist() for loss in split.fixed] == [[0.5, 0.5], [0.25, 0.25]]
+    assert split.fixed[1].seeds.tolist() == [3, 4]
+    (tuned,) = split.tuned
+    assert tuned.seeds.tolist() == [0, 1]
+    assert tuned.by_seed("total").tolist() == [0.5, 0.5]
+
+
 def test_without_pairing_seeds_need_not_agree() -> None:
     rows = ((Arm.BOTH, 0.1, {1: 0.5, 3: 0.25}), (Arm.NEITHER, 0.1, {2: 1.0, 4: 0.75, 6: 0.0}))
     assert decompose(evidence(*rows)).fixed == ()
@@ -109,7 +126,7 @@ def test_missing_arms_leave_the_parts_that_need_none_of_them(
 def test_little_noise_is_no_substitute_for_the_clipping_arm() -> None:
     found = evidence((Arm.BOTH, 0.1, {1: 0.5}), (Arm.NEITHER, 0.1, {1: 0.75}))
     setting = {**found.cells[0].setting, "noise_multiplier": 1e-9}
-    near = Cell(**{**vars(found.cells[0]), "index": 2, "setting": setting})
+    near = replace(found.cells[0], index=2, setting=setting)
     split = decompose(Evidence(name="", metric="accuracy", maximize=True, cells=(*found.cells, near)))
     assert [loss.clipping for loss in split.fixed] == [None, None]
 

@@ -89,6 +89,27 @@ def test_parts_sum_to_the_total_to_the_last_bit_in_any_order(found: Evidence) ->
                 assert np.array_equal(sum(by_seed[1:], by_seed[0]), loss.by_seed("total"))
 
 
+def test_a_difference_to_nothing_has_the_interval_of_the_part() -> None:
+    """Clipping changes nothing here, so that noise is more than clipping by all that noise costs."""
+    rng = np.random.default_rng(4)
+    noised, plain = rng.random((2, 2, 12))
+    rows = [(Arm.BOTH, noised), (Arm.NEITHER, plain), (Arm.CLIPPING, plain), (Arm.NOISE, noised)]
+    found = evidence(
+        [
+            cell(2 * i + j, arm, t[j].tolist(), lr=lr)
+            for i, (arm, t) in enumerate(rows)
+            for j, lr in enumerate((1.0, 2.0))
+        ]
+    )
+    for loss in losses(found):
+        apart = loss.difference("noise", "clipping")
+        assert apart is not None
+        assert loss.noise is not None
+        assert (apart.mean, apart.std) == pytest.approx((loss.noise.mean, loss.noise.std))
+        assert apart.ci95 == pytest.approx(loss.noise.ci95)
+        assert loss.difference("noise", "architecture") is None
+
+
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(sweeps())
 def test_rounding_to_units_is_far_below_what_is_compared(found: Evidence) -> None:

@@ -82,6 +82,8 @@ def test_without_any_effect_at_most_one_in_twenty_is_claimed(lrs: tuple[float, .
     assert len(losses) == GROUPS
     for part in PART_VALUES:
         assert covered(losses, part, 0.0) >= fewest(0.95)
+    apart = [found.ci95 for loss in losses if (found := loss.difference("noise", "clipping")) is not None]
+    assert sum(low <= 0 <= high for low, high in filter(None, apart)) >= fewest(0.95)
 
 
 @pytest.mark.parametrize("gap", [0.003, 0.05], ids=["close", "apart"])

@@ -116,7 +116,10 @@ def test_planted_undertraining_is_recovered_and_adds_up() -> None:
     rng = np.random.default_rng(1)
     seeds, evaluations = 30, 20
     time = np.arange(1, evaluations + 1)
-    ways, fits, private, plain = {}, {}, [], []
+    ways: dict[str, Way] = {}
+    fits: dict[str, float] = {}
+    private: list[float] = []
+    plain: list[float] = []
     for seed in range(seeds):
         scores = 0.9 - 0.5 * np.exp(-time / 5) + 0.002 * rng.standard_normal()
         ways[f"neither-0.1-{seed}"] = Way(fit=2 * np.exp(-time / 8), scores=scores)

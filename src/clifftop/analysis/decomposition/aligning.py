@@ -65,9 +65,19 @@ class Measured:
         if finite and not known.all():
             utilities, labels = utilities[known], labels[known]
             runs = tuple(run for run, is_known in zip(runs, known, strict=False) if is_known)
-        if not evidence.paired:  # runs share nothing, so any pairing is as good as another
-            labels = np.arange(labels.size)
         return Measured(cell=cell, labels=labels, utilities=utilities, runs=runs, tag=labels.tobytes())
+
+    def ranked(self, kept: NDArray[np.int64] | None = None) -> Measured:
+        """The same runs, or those at some of the labels, with 0, 1, ... for labels."""
+        kept = self.labels if kept is None else kept
+        tag, labels = kept.tobytes(), np.arange(kept.size)
+        return Measured(
+            cell=self.cell,
+            labels=labels,
+            utilities=self.at(kept, tag),
+            runs=self.runs_at(kept, tag),
+            tag=labels.tobytes(),
+        )
 
     def at(self, labels: NDArray[np.int64], tag: bytes) -> Floats:
         """Utilities at some of the labels."""
@@ -111,6 +121,8 @@ def aligned_at_own_lr(
     """Every cell of ``base`` that has a counterpart, beside those at its own learning rate.
 
     An arm of ``beside`` joins, in order, if it shares a seed with the cell and the arms that joined before.
+    Where the evidence is not paired and some arm shares none, runs are paired by their order instead: they
+    have nothing in common, so that any pairing is as good as another.
     """
     read = Reader(evidence=evidence, finite=True)
     rows = (_aligned(evidence, cell, beside, read) for cell in evidence.of(base))
@@ -118,15 +130,13 @@ def aligned_at_own_lr(
 
 
 def _aligned(evidence: Evidence, cell: Cell, beside: Sequence[Arm], read: Reader) -> Aligned | None:
-    arms = {cell.arm: read(cell)}
-    labels = arms[cell.arm].labels
+    found = {cell.arm: read(cell)}
     for arm in beside:
-        counterpart = evidence.counterpart(cell, arm)
-        if counterpart is None:
-            continue
-        joined = common_labels(*arms.values(), read(counterpart))
-        if joined.size:
-            arms[arm], labels = read(counterpart), joined
+        if (counterpart := evidence.counterpart(cell, arm)) is not None:
+            found[arm] = read(counterpart)
+    arms, labels = _joined(found)
+    if not evidence.paired and len(arms) < len(found):
+        arms, labels = _joined({arm: m.ranked() for arm, m in found.items()})
     if len(arms) == 1 or not labels.size:
         return None
     tag = labels.tobytes()
@@ -139,3 +149,14 @@ def _aligned(evidence: Evidence, cell: Cell, beside: Sequence[Arm], read: Reader
         runs={arm: [arms[arm].runs_at(labels, tag)] for arm in FITTED if arm in arms},
         dropped=cell.seeds.size - labels.size,
     )
+
+
+def _joined(found: Mapping[Arm, Measured]) -> tuple[dict[Arm, Measured], NDArray[np.int64]]:
+    """The arms that share a label with those before them, and the labels that all of these share."""
+    arms: dict[Arm, Measured] = {}
+    labels = np.empty(0, dtype=np.int64)
+    for arm, measured in found.items():
+        joined = common_labels(*arms.values(), measured)
+        if joined.size or not arms:
+            arms[arm], labels = measured, joined
+    return arms, labels

@@ -102,12 +102,13 @@ def _equally_halved(
     widening = WIDENING if any(len(row.cells) > 1 for row in rows) else 1.0
     cells = Cells.of(shape, arms, [halted], num_test=evidence.num_test, widening=widening)
     each = shape.spread(cells.units)
+    rows_behind = [evidence.num_test if is_share else None for is_share in cells.shares.tolist()]
     whole = {arm: in_units(values, each) for arm, values in arms.items()}
     columns = estimates(cells, whole, PARTS) | _readings(cells, whole, in_units(halted, each))
     mean = {arm: over_halvings(values) * each for arm, values in whole.items()}
     exact = {arm: values * each for arm, values in whole.items()}
     return [
-        _loss(place, row, slice(start, start + count), mean, exact, columns, stop)
+        _loss(place, row, slice(start, start + count), mean, exact, columns, stop, rows_behind[place])
         for place, (row, start, count, stop) in enumerate(
             zip(rows, shape.starts.tolist(), shape.counts.tolist(), stops or [None] * len(rows), strict=True)
         )
@@ -149,6 +150,7 @@ def _loss(
     exact: Mapping[Arm, Floats],
     columns: Mapping[str, Column],
     stop: Stops | None,
+    num_test: int | None,
 ) -> CellLoss:
     present = row.utilities.keys()
     reference = next((arm for arm in (Arm.ORIGINAL, Arm.NEITHER) if arm in present), None)
@@ -163,6 +165,7 @@ def _loss(
         dropped=row.dropped,
         utilities={arm: mean[arm][own] for arm in present},
         by_halving={arm: exact[arm][:, own] for arm in present},
+        num_test=num_test,
         stopped=None if stop is None else stop.utilities.mean(axis=0),
         fits_better=0 if stop is None else stop.fits_better,
         bounded=0 if stop is None else stop.bounded,

@@ -96,20 +96,30 @@ def _by_setting(cells: Sequence[Cell]) -> list[list[Cell]]:
 
 
 def _tuned(evidence: Evidence, group: Sequence[Cell], beside: Sequence[Arm], read: Reader) -> Aligned | None:
-    base = group[0].arm
-    arms: dict[Arm, Sequence[Measured]] = {base: [read(cell) for cell in group]}
-    labels = common_labels(*arms[base])
+    found: dict[Arm, Sequence[Measured]] = {group[0].arm: [read(cell) for cell in group]}
     for arm in beside:
         counterparts = [evidence.counterpart(cell, arm) for cell in group]
         measured = [read(cell) for cell in counterparts if cell is not None]
-        if len(measured) < len(group):
-            continue
+        if len(measured) == len(group):
+            found[arm] = measured
+    if not evidence.paired:
+        found = _by_rank(found)
+    arms: dict[Arm, Sequence[Measured]] = {}
+    labels = np.empty(0, dtype=np.int64)
+    for arm, measured in found.items():
         joined = common_labels(*(m for rows in arms.values() for m in rows), *measured)
-        if joined.size > 1:
+        if joined.size > 1 or not arms:
             arms[arm], labels = measured, joined
-    if labels.size < 2:
-        return None
-    return _judged(group, arms, labels)
+    return _judged(group, arms, labels) if labels.size > 1 else None
+
+
+def _by_rank(found: Mapping[Arm, Sequence[Measured]]) -> dict[Arm, Sequence[Measured]]:
+    """The same with runs paired by their order; at one learning rate those of one seed stay together."""
+    columns: list[list[Measured]] = []
+    for column in zip(*found.values(), strict=True):
+        shared = common_labels(*column)
+        columns.append([m.ranked(shared if shared.size else None) for m in column])
+    return dict(zip(found, zip(*columns, strict=True), strict=True))
 
 
 def _judged(

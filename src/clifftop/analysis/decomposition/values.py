@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from clifftop.analysis.decomposition.parts import parts_of
 from clifftop.analysis.evidence import Arm
+from clifftop.analysis.inference import summarised
+from clifftop.analysis.inference.held_out import fitted_estimate
 
 if TYPE_CHECKING:
     from clifftop.analysis.evidence.cells import Scalar
@@ -70,6 +72,7 @@ class CellLoss:
         dropped: how many seeds of the private cell are not among them.
         utilities: ``(n,)`` an arm; of a tuned loss, the mean over halvings.
         by_halving: ``(H, n)`` an arm; H is 1 but for a tuned loss (see `Decomposition.tuned`).
+        num_test: test rows, where utilities are shares of them.
         total: U(reference) - U(both).
         architecture: U(original) - U(neither), what a model fit for privacy costs without any privacy.
         clipping: U(neither) - U(clipping).
@@ -98,6 +101,7 @@ class CellLoss:
     dropped: int
     utilities: Mapping[Arm, NDArray[np.float64]]
     by_halving: Mapping[Arm, NDArray[np.float64]]
+    num_test: int | None
     total: Estimate | None
     architecture: Estimate | None
     clipping: Estimate | None
@@ -124,6 +128,32 @@ class CellLoss:
     def by_seed_and_halving(self, part: str) -> NDArray[np.float64]:
         """``(H, n)`` one part; see `by_seed`."""
         return self._part(part, self.by_halving)
+
+    def difference(self, part: str, other: str) -> Estimate | None:
+        """How much more one part is than another, over seeds, with the interval that parts have.
+
+        None where one of the two is. The values of `by_seed` would give a tuned loss too short an interval:
+        seeds that are judged at a choice which others made hang together.
+
+        Raises:
+            KeyError: there is no such part.
+        """
+        values = self.by_seed_and_halving(part) - self.by_seed_and_halving(other)
+        if np.isnan(values).any():
+            return None
+        if self.is_tuned:
+            return fitted_estimate(values, num_test=self.num_test)
+        return summarised(values[0], num_test=self.num_test)
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether every arm is at the learning rate that is best for it."""
+        return len(self.cells) > 1
+
+    @property
+    def undertraining_is_bound(self) -> bool:
+        """Whether undertraining is at least, and the loss at equal fit at most, what is shown."""
+        return self.bounded > 0
 
     def _part(self, part: str, utilities: Mapping[Arm, NDArray[np.float64]]) -> NDArray[np.float64]:
         missing = np.full_like(next(iter(utilities.values())), np.nan)

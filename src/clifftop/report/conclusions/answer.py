@@ -21,11 +21,17 @@ from clifftop.report.wording import epsilon_up, plain, setting
 @final
 @dataclass(frozen=True, kw_only=True)
 class Clipped:
-    """What one clip norm costs, at the learning rate that all are compared at first."""
+    """What one clip norm costs, at the learning rate that all are compared at first.
+
+    Attributes:
+        answer: of the clip norm.
+        first: what it costs at that learning rate.
+        private: the least noisy private cell there, for its training fit; None without one.
+    """
 
     answer: ClippingAnswer
     first: Claim
-    undertraining: Estimate | None
+    private: CellLoss | None
 
 
 def answer_drafts(
@@ -43,7 +49,7 @@ def answer_drafts(
         return
     lr = best_baseline_lr(evidence) if reference_lr is None else reference_lr
     clipped = [
-        Clipped(answer=answer, first=first, undertraining=_undertraining(decomposition, answer, lr))
+        Clipped(answer=answer, first=first, private=_least_noisy(decomposition, answer, lr))
         for answer in clipping_answers(evidence, below=SMALL)
         for first in answer.at_lr
         if first.subject[1] == lr
@@ -124,8 +130,8 @@ def _lr(clipped: Clipped) -> str:
     return plain(lr) if isinstance(lr, float) else str(lr)
 
 
-def _undertraining(whole: Decomposition, answer: ClippingAnswer, lr: float | None) -> Estimate | None:
-    """Of the least noisy private cell with this clip norm and learning rate."""
+def _least_noisy(whole: Decomposition, answer: ClippingAnswer, lr: float | None) -> CellLoss | None:
+    """The least noisy private cell with this clip norm and learning rate."""
     wanted = {**answer.setting, "clip_norm": answer.clip_norm, "lr": lr}
     shared = [
         loss
@@ -136,8 +142,7 @@ def _undertraining(whole: Decomposition, answer: ClippingAnswer, lr: float | Non
     ]
     if not shared:
         return None
-    least = min(shared, key=lambda loss: float(loss.setting.get("noise_multiplier") or 0))
-    return least.undertraining
+    return min(shared, key=lambda loss: float(loss.setting.get("noise_multiplier") or 0))
 
 
 def _noise_or_clipping(evidence: Evidence, whole: Decomposition) -> Iterator[Draft]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -118,9 +119,7 @@ def test_diagnostics_are_means_over_runs_thinned_over_steps(tmp_path: Path) -> N
     assert (trace.cell, trace.layer, trace.runs) == (7, None, 2)
     assert trace.steps.size <= MOST_POINTS
     edges = [0, *trace.steps.tolist()]
-    expected = [
-        clipped.astype(np.float32)[:, start:end].mean() for start, end in zip(edges, edges[1:], strict=False)
-    ]
+    expected = [clipped.astype(np.float32)[:, start:end].mean() for start, end in itertools.pairwise(edges)]
     assert trace.values.tolist() == pytest.approx(expected, rel=1e-6)
     assert edges[-1] == STEPS
     ratio = found["noise_norm"].values / found["signal_norm"].values
@@ -154,6 +153,6 @@ def test_what_is_not_finite_is_left_out_of_means_and_is_null_in_columns(tmp_path
     curves = diagnostics(tmp_path, bias_cosine=values)
     columns = curves.columns()
     assert columns["cell"][0] == 7
-    known = {step: value for step, value in zip(columns["step"], columns["value"], strict=True)}
+    known = dict(zip(columns["step"], columns["value"], strict=True))
     assert known[STEPS] is None
     assert {value for step, value in known.items() if step <= 120} == {1.0}
