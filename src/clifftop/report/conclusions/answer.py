@@ -84,11 +84,10 @@ def _learning_rate(evidence: Evidence, worst: Clipped, looked_at: int) -> Draft:
     text += (
         f" With the learning rate tuned for each, it costs {amount(evidence, answer.at_best_lr.estimate)}."
     )
-    if worst.undertraining is not None:
-        stopped = amount(evidence, worst.undertraining)
-        text += (
-            f" A run without privacy that stops where the private one's training fit ended loses {stopped}."
-        )
+    if worst.private is not None and worst.private.undertraining is not None:
+        least = "at least " if worst.private.undertraining_is_bound else ""
+        stopped = least + amount(evidence, worst.private.undertraining)
+        text += f" A run without privacy that stops at the private one's training fit loses {stopped}."
     recovered = next(corrected(c, looked_at) for c in answer.recovered if c.subject[1] == first.subject[1])
     tuned = corrected(answer.at_best_lr, looked_at)
     costs = Draft(
