@@ -20,7 +20,7 @@ from clifftop.lab.redacted import without_secrets
 from clifftop.lab.store.file import Store
 
 MANIFEST = "manifest.json"
-_ARTIFACTS = ("sweep.json", "cost.json")
+_ARTIFACTS = ("sweep.json", "cost.json", "facts.json")
 
 
 def export_store(store: Store, folder: Path, *, csv: bool = False) -> Mapping[str, Any]:

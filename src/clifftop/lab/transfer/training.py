@@ -13,6 +13,7 @@ from typing import final
 from clifftop.codec import canonical_json
 from clifftop.lab.contract import RunSetting
 from clifftop.lab.costs import SearchCost, search_cost
+from clifftop.lab.facts import keep_facts
 from clifftop.lab.jobs import Executor
 from clifftop.lab.runner import Progress, run_sweep
 from clifftop.lab.spec import RunSpec
@@ -106,6 +107,7 @@ def transfer(
     check_fit(target, [one.point for one in chosen], data)
     with Store.open(folder, study=target.name) as store:
         specs = _specs(store, target, chosen, num_examples=num_examples, seed=seed)
+        keep_facts(store, target, [one.point for one in chosen], data=data, device="cpu")
         run_sweep(store, specs, executor=executor, progress=progress)
         cost = search_cost(specs, num_examples=num_examples, delta=target.delta, public=target.public)
         store.put_artifact(COST_ARTIFACT, json.dumps(cost.to_json(), sort_keys=True).encode())

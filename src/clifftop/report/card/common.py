@@ -209,7 +209,7 @@ def guarantee_section(examined: Examined) -> Section:
 
 def strength_row(epsilon: float) -> Row:
     """How much an epsilon is worth."""
-    text = f"{tier(epsilon)}, by the tiers of Ponomareva et al. 2023, section 5.2"
+    text = f"{tier(epsilon)}, by the tiers of Ponomareva et al. 2023"
     return Row(name="strength", label="How strong that is", text=text)
 
 

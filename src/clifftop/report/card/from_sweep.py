@@ -171,33 +171,7 @@ def _access_rows(run: StoredRun, examined: Examined) -> Iterator[Row]:
         text=f"covered: {price}, all {run.spec.steps:,} steps counted",
         value={"covered": epsilon is not None},
     )
-    others = run.private_runs - 1
-    upper, why = composition_of(run)
-    finite = math.isfinite(upper)
-    if others:
-        text = (
-            f"not covered by the epsilon of this run. {run.private_runs:,} private runs were trained on the "
-            "rows; choosing among them by their results costs what they cost together: "
-            + (f"epsilon at most {up(upper)}" if finite else f"no finite epsilon ({why})")
-            + ". clifftop tune releases the best of new trials at a price of its own"
-        )
-        yield Row(
-            name="tuning",
-            label="Choice of settings (tuning)",
-            text=text,
-            value={
-                "covered": False,
-                "private_runs": run.private_runs,
-                "epsilon_upper": upper if finite else None,
-            },
-        )
-    else:
-        yield Row(
-            name="tuning",
-            label="Choice of settings (tuning)",
-            text="no other private run of this folder; what was tried elsewhere is not known to Clifftop",
-            value={"covered": None, "private_runs": 1, "epsilon_upper": None},
-        )
+    yield _tuning(run)
     if run.other_runs:
         yield Row(
             name="without_privacy",
@@ -207,15 +181,7 @@ def _access_rows(run: StoredRun, examined: Examined) -> Iterator[Row]:
             "one, may be released",
             value={"covered": False, "runs": run.other_runs},
         )
-    test = run.facts.size_of(run.spec.data) if run.facts is not None else None
-    rows = "the test rows" if test is None else f"{test.num_test:,} test rows"
-    yield Row(
-        name="evaluation",
-        label="Evaluation",
-        text=f"not covered: {rows} were read {run.evaluations:,} times; they cost the training rows nothing "
-        "if they are other rows, and scores on them are exact",
-        value={"covered": False, "times": run.evaluations},
-    )
+    yield _evaluation(run)
     yield Row(
         name="diagnostics",
         label="Diagnostics",
@@ -227,6 +193,52 @@ def _access_rows(run: StoredRun, examined: Examined) -> Iterator[Row]:
         label="Preprocessing",
         text="not known to Clifftop: rows were taken as the data factory gave them",
         value={"covered": None},
+    )
+
+
+def _tuning(run: StoredRun) -> Row:
+    upper, why = composition_of(run)
+    finite = math.isfinite(upper)
+    text = "no other private run of this folder; what was tried elsewhere is not known to Clifftop"
+    value = {"covered": None, "private_runs": 1, "epsilon_upper": None}
+    if run.private_runs > 1:
+        together = f"epsilon at most {up(upper)}" if finite else f"no finite epsilon ({why})"
+        text = (
+            f"not covered by the epsilon of this run. {run.private_runs:,} private runs were trained in this "
+            "folder; choosing among them by their results costs what they cost together: "
+            f"{together}{_tune(run)}"
+        )
+        value = {
+            "covered": False,
+            "private_runs": run.private_runs,
+            "epsilon_upper": upper if finite else None,
+        }
+    return Row(name="tuning", label="Choice of settings (tuning)", text=text, value=value)
+
+
+def _tune(run: StoredRun) -> str:
+    """What `clifftop tune` would cost over the same settings, as the folder has it."""
+    if run.cost is None or not run.cost["selection"]:
+        return ""
+    offer = min(run.cost["selection"], key=lambda one: float(one["epsilon_upper"]))
+    price = float(offer["epsilon_upper"])
+    if math.isinf(price):
+        return ""
+    return (
+        f". In place of that, clifftop tune would release the best of {offer['mean']:g} new trials on "
+        f"average ({offer['law']} law) at epsilon at most {up(price)}"
+    )
+
+
+def _evaluation(run: StoredRun) -> Row:
+    test = run.facts.size_of(run.spec.data) if run.facts is not None else None
+    rows = "the test rows" if test is None else f"{test.num_test:,} test rows"
+    return Row(
+        name="evaluation",
+        label="Evaluation",
+        text=f"not covered: {rows} were read {run.evaluations:,} times; they cost the training rows nothing "
+        "if they are other rows, and scores on them are exact",
+        value={"covered": False, "times": run.evaluations},
     )
 
 

@@ -211,18 +211,19 @@ def _accesses(examined: Examined, total: Bound | None, charged: int | None) -> S
         ),
     ]
     if total is not None:
-        finite = math.isfinite(total.upper)
-        shown = f"epsilon at most {up(total.upper)}" if finite else "no finite epsilon"
-        rows.append(
-            Row(
-                name="ledger",
-                label="The data set's ledger",
-                text=f"{shown} for all its entries together; {charged:,} steps of this training were charged "
-                "to it",
-                value={"epsilon_upper": total.upper if finite else None, "steps_charged": charged},
-            )
-        )
+        rows.append(_ledger(total, charged or 0))
     return Section(name="accesses", title="Accesses to the data", rows=tuple(rows))
+
+
+def _ledger(total: Bound, charged: int) -> Row:
+    finite = math.isfinite(total.upper)
+    shown = f"epsilon at most {up(total.upper)}" if finite else "no finite epsilon"
+    return Row(
+        name="ledger",
+        label="The data set's ledger",
+        text=f"{shown} for all its entries together; {charged:,} steps of this training were charged to it",
+        value={"epsilon_upper": total.upper if finite else None, "steps_charged": charged},
+    )
 
 
 def _randomness(streams: StreamKind, seed: int) -> Section:

@@ -18,6 +18,9 @@ from clifftop.report.card.strength import cautions
 NOTHING, ONE, ALL, ANYTHING = "nothing", "this run alone", "all private runs", "anything"
 
 
+_ANEW = "To release, set secret_seeds = true and train anew."
+_A_STUDY = "A study is made to be repeated, not to be released."
+_SECRET_BITS = 128  # a secret of 256 random bits has fewer once in 2^128 times
 _ABOUT_SCORES = " Scores may go with it only if the test rows are nobody's secret."
 
 
@@ -34,9 +37,10 @@ class Draws(enum.Enum):
 
 def draws_of(run: StoredRun) -> Draws:
     """Who can draw a run's random numbers again."""
-    if isinstance(run.spec.streams, SecretStreams):
-        return Draws.SECRET
-    is_random = run.random_seeds and run.spec.noise_seed is not None and isinstance(run.spec.streams, Secure)
+    streams = run.spec.streams
+    if isinstance(streams, SecretStreams):
+        return Draws.SECRET if streams.secret.bit_length() >= _SECRET_BITS else Draws.KNOWN
+    is_random = run.random_seeds and run.spec.noise_seed is not None and isinstance(streams, Secure)
     return Draws.RANDOM if is_random else Draws.KNOWN
 
 
@@ -90,7 +94,7 @@ def _obstacles(run: StoredRun, examined: Examined) -> list[str]:
         reasons.append(
             "The seeds of this folder are known, to whoever has the results or the sweep: they can draw the "
             "noise again and take it off. Epsilon below is that of the mechanism with noise that nobody "
-            "knows. To release, set secret_seeds = true and train anew."
+            f"knows. {_A_STUDY if run.sweep is None else _ANEW}"
         )
     if examined.epsilon is None:
         reasons.append("No epsilon is stated for this run; the reasons stand under what is not stated.")
@@ -99,9 +103,8 @@ def _obstacles(run: StoredRun, examined: Examined) -> list[str]:
     if run.sharing:
         reasons.append(
             f"This run shares its noise with {_runs(run.sharing)} of the folder, and was chosen for its "
-            "results: the "
-            'difference of two such models shows gradients without noise. Train with sharing = "order" or '
-            '"independent", or name the run that was fixed beforehand.'
+            "results: the difference of two such models shows gradients without noise. Train with "
+            'sharing = "order" or "independent", or name the run that was fixed beforehand.'
         )
     upper, why = composition_of(run)
     if math.isinf(upper) and not run.sharing:

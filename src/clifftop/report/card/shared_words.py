@@ -94,8 +94,8 @@ _HAZARDS: Mapping[str, tuple[str, str]] = {
     "unequal": (
         "Unequal effect",
         (
-            "clipping and noise cost rare groups more than others; epsilon says nothing of it, scores by group "
-            "do"
+            "clipping and noise cost rare groups more than others; epsilon says nothing of it, scores by "
+            "group do"
         ),
     ),
     "hardware": (

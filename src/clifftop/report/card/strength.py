@@ -1,4 +1,4 @@
-"""How much a guarantee is worth, by the tiers of Ponomareva et al. 2023, section 5.2."""
+"""How much a guarantee is worth, by the tiers of Ponomareva et al. 2023."""
 
 from __future__ import annotations
 
