@@ -2,8 +2,8 @@
 
 Of scikit-learn's digits (public; ``pip install scikit-learn``) 600 rows are held out, and of the class 8
 only 18 of the others are kept. Each seed splits and initialises anew and draws its own batches. Four arms
-train at each learning rate: neither, clipping alone, noise alone, both (epsilon 4 at delta 1e-4). An arm's own
-rate is that of its highest mean accuracy over all test rows, so that nobody chooses for the rare class.
+train at each learning rate: neither, clipping alone, noise alone, both (epsilon 4 at delta 1e-4). An arm's
+own rate is that of its highest mean accuracy over all test rows, so that nobody chooses for the rare class.
 Differences are paired by seed, with 95% t-intervals.
 """
 

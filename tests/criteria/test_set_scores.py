@@ -178,7 +178,7 @@ def test_rows_are_spread_over_parts_as_evenly_as_can_be(sizes, most):
         ),
         (
             lambda x, y: criteria.accuracy_by_group(x, y, groups=np.arange(len(x))),
-            "at most 100 of them, found 400",
+            "at most 100 classes or groups, found 400",
         ),
         (lambda x, y: criteria.clipped_by_class(num_examples=2000), r"whole number in \[1, 1024\]"),
     ],
@@ -187,6 +187,12 @@ def test_refuses(call, message):
     with pytest.raises(ValueError, match=message) as refusal:
         call(*drawn())
     assert "\n" not in str(refusal.value)
+
+
+def test_the_worst_of_many_groups_is_one_number():
+    logits, targets = drawn()
+    found = criteria.worst_group_accuracy(logits, targets, groups=np.arange(len(logits)))
+    assert found == {"worst_group_accuracy": 0.0}
 
 
 def test_examples_are_taken_with_all_that_belongs_to_them():

@@ -185,7 +185,7 @@ def _best(best: Sequence[Best], metric: str, width: int) -> Table:
         del columns["epsilon"]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(Text(name), justify="right", no_wrap=True)
     room = width - sum(max(map(len, (name, *texts))) + _GAP for name, texts in columns.items())
     if room >= _LEAST_ROOM:
         table.add_column("setting", no_wrap=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from clifftop.report.wording import epsilon_up
 
@@ -41,7 +42,7 @@ def best_table(trained: TrainedSweep) -> Table:
         "choosing the best costs more, as said below",
     )
     table.add_column("epsilon", justify="right")
-    table.add_column(goal.metric, justify="right")
+    table.add_column(Text(goal.metric), justify="right")
     table.add_column("runs", justify="right")
     names = list(dict.fromkeys(name for cell in trained.best for name in cell.point))
     for name in names:
@@ -53,7 +54,7 @@ def best_table(trained: TrainedSweep) -> Table:
 
 
 def _table(title: str, caption: str) -> Table:
-    return Table(title=title, caption=caption, box=box.SIMPLE_HEAD, pad_edge=False)
+    return Table(title=Text(title), caption=caption, box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def _level(cell: Cell) -> str:

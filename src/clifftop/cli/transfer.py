@@ -132,13 +132,14 @@ def _tell(done: Transferred, proxy: Results) -> None:
 def _run_table(done: Transferred, level: str) -> Table:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     from clifftop.report.wording import epsilon_up, plain
 
     names = list(dict.fromkeys(name for run in done.runs for name in run.metrics))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in (level, "setting", "noise multiplier", "epsilon, at most", *names):
-        table.add_column(title, justify="left" if title == "setting" else "right")
+        table.add_column(Text(title), justify="left" if title == "setting" else "right")
     for run in done.runs:
         reached = (f"{run.metrics[name]:.4f}" if name in run.metrics else "" for name in names)
         table.add_row(

@@ -41,7 +41,7 @@ class ScoredExamples:
         """The rows of each class, as ``class=NUMBER``, in the order of the numbers.
 
         Raises:
-            ValueError: the first target is no class number an example, or there are too many classes.
+            ValueError: the first target is no class number an example.
         """
         target = self.targets[0]
         if target.ndim == 2 and target.shape[1] == 1:
@@ -58,7 +58,7 @@ class ScoredExamples:
         """The rows of each group, as ``group=LABEL``, in the order of the labels.
 
         Raises:
-            ValueError: the examples have no groups, or too many.
+            ValueError: the examples have no groups.
         """
         if self.groups is None:
             raise ValueError(
@@ -132,14 +132,23 @@ class ClippingScore(ABC):
 
 def _parts(what: str, labels: NDArray[Any]) -> Parts:
     found, place = np.unique(labels, return_inverse=True)
-    if len(found) > MOST_PARTS:
-        raise ValueError(
-            f"a score by {what} must have at most {MOST_PARTS} of them, found {len(found)}; merge some, or "
-            "look at the worst alone"
-        )
     order = np.argsort(place, kind="stable")
     ends = np.cumsum(np.bincount(place))[:-1]
     return {f"{what}={label}": rows for label, rows in zip(found, np.split(order, ends), strict=True)}
+
+
+def few_enough(parts: Parts) -> Parts:
+    """The parts, if a table can have a column for each.
+
+    Raises:
+        ValueError: there are too many.
+    """
+    if len(parts) > MOST_PARTS:
+        raise ValueError(
+            f"a score may be split into at most {MOST_PARTS} classes or groups, found {len(parts)}; merge "
+            "some, or look at the worst alone"
+        )
+    return parts
 
 
 def spread_over(parts: Iterable[NDArray[np.int64]], most: int) -> NDArray[np.int64]:

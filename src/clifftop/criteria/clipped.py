@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from clifftop.criteria.base import ClippingScore, Parts, ScoredExamples, spread_over
+from clifftop.criteria.base import ClippingScore, Parts, ScoredExamples, few_enough, spread_over
 
 MOST_EXAMPLES = 1024
 
@@ -40,7 +40,10 @@ class _Clipped(ClippingScore):
     def values(self, weights: NDArray[Any], rows: ScoredExamples) -> Mapping[str, float]:
         """``clipped[PART]``: the share of its examples with a weight below 1 in one group of parameters."""
         shorter = np.any(weights < 1, axis=-1)
-        return {f"clipped[{part}]": float(shorter[own].mean()) for part, own in self._parts(rows).items()}
+        return {
+            f"clipped[{part}]": float(shorter[own].mean())
+            for part, own in few_enough(self._parts(rows)).items()
+        }
 
     @abstractmethod
     def _parts(self, rows: ScoredExamples) -> Parts: ...

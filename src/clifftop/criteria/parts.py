@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clifftop.criteria.base import Parts, ScoredExamples, SetScore
+from clifftop.criteria.base import Parts, ScoredExamples, SetScore, few_enough
 from clifftop.criteria.per_example import accuracy, binary_accuracy
 
 
@@ -50,6 +50,12 @@ class _Each(_OfParts):
         """``NAME[PART]`` for each part."""
         return {f"{self.label}[{part}]": mean for part, mean in self._means(kept, rows).items()}
 
+    def _parts(self, rows: ScoredExamples) -> Parts:
+        return few_enough(self._all_parts(rows))
+
+    @abstractmethod
+    def _all_parts(self, rows: ScoredExamples) -> Parts: ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Worst(_OfParts):
@@ -78,7 +84,7 @@ class ByClass(_Each):
     {'accuracy[class=0]': 1.0, 'accuracy[class=1]': 0.5}
     """
 
-    def _parts(self, rows: ScoredExamples) -> Parts:
+    def _all_parts(self, rows: ScoredExamples) -> Parts:
         return rows.by_class
 
 
@@ -93,7 +99,7 @@ class ByGroup(_Each):
     {'accuracy[group=old]': 1.0, 'accuracy[group=young]': 0.0}
     """
 
-    def _parts(self, rows: ScoredExamples) -> Parts:
+    def _all_parts(self, rows: ScoredExamples) -> Parts:
         return rows.by_group
 
 
@@ -120,9 +126,22 @@ class WorstGroup(_Worst):
 
 
 accuracy_by_class = ByClass(criterion=accuracy)
+"""`accuracy` of each class."""
+
 accuracy_by_group = ByGroup(criterion=accuracy)
+"""`accuracy` of each group."""
+
 binary_accuracy_by_class = ByClass(criterion=binary_accuracy)
+"""`binary_accuracy` of both classes."""
+
 binary_accuracy_by_group = ByGroup(criterion=binary_accuracy)
+"""`binary_accuracy` of each group."""
+
 worst_class_accuracy = WorstClass(criterion=accuracy, name="worst_class_accuracy")
+"""The lowest `accuracy` of a class."""
+
 worst_group_accuracy = WorstGroup(criterion=accuracy, name="worst_group_accuracy")
+"""The lowest `accuracy` of a group."""
+
 worst_group_binary_accuracy = WorstGroup(criterion=binary_accuracy, name="worst_group_binary_accuracy")
+"""The lowest `binary_accuracy` of a group."""
