@@ -17,7 +17,7 @@ from clifftop.studies import get, run_study
 from clifftop.studies.results import epsilon_row
 
 ROOT = Path(__file__).parent.parent
-PICTURE = "privacy_utility_curve.png"
+PICTURE = "published_epsilon.png"
 _BLOCK = re.compile(r"(<!-- epsilons -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 
 

@@ -55,7 +55,7 @@ def library(monkeypatch):
             "recompute_epsilon": "recompute",
         },
         "clifftop.report": {
-            "build_report": lambda folder: folder / "report.html",
+            "build_report": lambda folder, **_: SimpleNamespace(page=folder / "report.html", figures=()),
             "summary_table": lambda summary: "the table",
             "learning_rate_table": lambda summary: "the table of learning rates",
         },

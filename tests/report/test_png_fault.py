@@ -25,7 +25,7 @@ def test_a_real_picture():
 
 
 def test_a_real_plot(built):
-    assert png_fault((built / "utility_gap.png").read_bytes()) is None
+    assert png_fault((built / "frontier.png").read_bytes()) is None
 
 
 @pytest.mark.parametrize("keep", [7, 8, 20, 60, -1, -12])

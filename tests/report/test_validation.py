@@ -269,9 +269,9 @@ def test_a_summary_that_does_not_recompute(folder, recompute, edit, expected):
     [
         ("summary.json", None, "summary.json: no such file"),
         ("summary.json", b'{"schema"', "summary.json: not complete JSON"),
-        ("utility_gap.png", None, "utility_gap.png: plot: is missing; build the report again"),
-        ("utility_gap.png", b"\x89PNG\r\n\x1a\n", "utility_gap.png: plot: is cut short or damaged"),
-        ("clipping_effect.png", b"", "clipping_effect.png: plot: is not a PNG"),
+        ("frontier.png", None, "frontier.png: plot: is missing; build the report again"),
+        ("frontier.png", b"\x89PNG\r\n\x1a\n", "frontier.png: plot: is cut short or damaged"),
+        ("cliff.png", b"", "cliff.png: plot: is not a PNG"),
         ("report.html", None, "report.html: page: is missing; build the report again"),
         ("report.html", b"<!doctype html><html>", "report.html: page: is cut short; build the report again"),
         ("results.json", None, "results.json: no such file"),

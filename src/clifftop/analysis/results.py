@@ -18,6 +18,8 @@ from clifftop.analysis.jsonio import ResultsError, read_document
 from clifftop.analysis.section import Section
 
 SCHEMA = 1
+FIXED_ORDER = "fixed order"
+"""How a study's batches were formed, where it was not by Poisson sampling."""
 FILE_NAME = "results.json"
 
 
@@ -77,6 +79,10 @@ class EpsilonRow:
     published: float | None
     fixed_order: Epsilon | None
     poisson: Epsilon | None
+
+    def true(self, sampling: str) -> Epsilon | None:
+        """The column that holds for runs whose batches were formed this way."""
+        return self.fixed_order if sampling == FIXED_ORDER else self.poisson
 
 
 @dataclass(frozen=True, kw_only=True)

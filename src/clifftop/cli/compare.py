@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, final
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from clifftop.analysis.evidence import Evidence
     from clifftop.report.material.source import Source
 
+_GIVE_EPSILON = ("noise_multiplier", "target_epsilon")
 _OTHER_DATA = "the two were trained on different data, so the verdict is of method and data together"
+_UNKNOWN_DATA = "see that the two were trained on the same data: their folders do not say"
 _UNKNOWN_RELATION = "the neighbouring relation of one side is not known; see that it is the other's"
 
 
@@ -60,7 +62,7 @@ def compare(
     if second is not None and against is not None:
         raise ValueError("--against needs a single folder, found two; --where alone applies to both")
     found = compared(
-        sides.first, sides.second, names=sides.names, tolerance=tolerance, same_data=not sides.notes
+        sides.first, sides.second, names=sides.names, tolerance=tolerance, same_data=sides.same_data
     )
     relations = (sides.first.neighboring_relation, sides.second.neighboring_relation)
     notes = [*sides.notes, *([_UNKNOWN_RELATION] if relations.count(None) == 1 else [])]
@@ -81,6 +83,7 @@ class _Sides:
     first: Evidence
     second: Evidence
     names: tuple[str, str]
+    same_data: bool = True
     notes: tuple[str, ...] = ()
 
 
@@ -118,8 +121,13 @@ def _between(folder: Path, other: Path, where: str | None, metric: str | None) -
     names = _names(*sources)
     first = _evidence(sources[0], names[0], filters[0], metric)
     second = _evidence(sources[1], names[1], filters[1], first.metric)
+    sweeps = [source.sweep for source in sources]
+    if None in sweeps:  # of a sweep from before data were kept, or of a study
+        notes = () if sources[0].name == sources[1].name else (_UNKNOWN_DATA,)
+        return _Sides(first=first, second=second, names=names, notes=notes)
     same = _data(sources[0]) == _data(sources[1])
-    return _Sides(first=first, second=second, names=names, notes=() if same else (_OTHER_DATA,))
+    notes = () if same else (_OTHER_DATA,)
+    return _Sides(first=first, second=second, names=names, same_data=same, notes=notes)
 
 
 def _evidence(source: Source, name: str, where: pl.Expr | None, metric: str | None) -> Evidence:
@@ -140,7 +148,7 @@ def _names(first: Source, second: Source) -> tuple[str, str]:
 
 def _data(source: Source) -> object:
     """What a folder's runs were trained on, as far as it says."""
-    return source.name if source.sweep is None else source.sweep.data
+    return None if source.sweep is None else source.sweep.data
 
 
 def _document(found: Comparison, notes: list[str]) -> Mapping[str, Any]:
@@ -160,16 +168,16 @@ def _table(found: Comparison) -> Table:
     from clifftop.report.wording import epsilon_up
 
     table = Table(
-        title=Text(f"{found.metric} of {found.first} and {found.second} at matched epsilon"),
+        title=Text(f"{found.metric} at matched epsilon: A is {found.first}, B is {found.second}"),
         caption=Text(_caption(found)),
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    for name in ("epsilon", found.first, found.second, "difference", "95% interval", "p"):
-        table.add_column(Text(name), justify="right", vertical="bottom")
-    table.add_column("better")
+    for name in ("epsilon", "A", "B", "A - B", "95% interval", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("better", no_wrap=True)
     sign = 1.0 if found.maximize else -1.0
-    called = {Verdict.FIRST: found.first, Verdict.SECOND: found.second, Verdict.OPEN: "-"}
+    called = {Verdict.FIRST: "A", Verdict.SECOND: "B", Verdict.OPEN: "-"}
     for match in found.matches:
         ci95 = match.difference.ci95
         ends = "-" if ci95 is None else " to ".join(f"{end:.4f}" for end in sorted(sign * x for x in ci95))
@@ -190,18 +198,27 @@ def _caption(found: Comparison) -> str:
 
 
 def _settings(found: Comparison) -> list[str]:
-    """Where each side does best: what differs between the settings that are shown."""
-    shown = [side.setting for match in found.matches for side in (match.first, match.second)]
-    names = list(dict.fromkeys(name for setting in shown for name in setting))
-    differing = [name for name in names if len({setting.get(name) for setting in shown}) > 1]
+    """Where each side does best: what its settings differ in, but for what gives the epsilon."""
+    sides = [
+        [match.first.setting for match in found.matches],
+        [match.second.setting for match in found.matches],
+    ]
+    shown = [_varying(settings) for settings in sides]
     lines: list[str] = []
     for match in found.matches:
-        for name, side in ((found.first, match.first), (found.second, match.second)):
-            said = ", ".join(f"{key}={_said(side.setting[key])}" for key in differing if key in side.setting)
-            lines.append(
-                f"epsilon {match.epsilon:.4g}, {name}: best of {side.candidates}: {said or 'one setting'}"
-            )
+        best = (match.first, match.second)
+        said: list[str] = []
+        for name, side, keys in zip((found.first, found.second), best, shown, strict=True):
+            values = [f"{key}={_said(side.setting[key])}" for key in keys if key in side.setting]
+            said.append(" ".join([name, *([f"at {', '.join(values)}"] if values else [])]))
+            said[-1] += f" (best of {side.candidates})"
+        lines.append(f"best at epsilon {match.epsilon:.4g}: {'; '.join(said)}")
     return lines
+
+
+def _varying(settings: Sequence[Mapping[str, object]]) -> list[str]:
+    names = list(dict.fromkeys(name for setting in settings for name in setting if name not in _GIVE_EPSILON))
+    return [name for name in names if len({setting.get(name) for setting in settings}) > 1]
 
 
 def _said(value: object) -> str:

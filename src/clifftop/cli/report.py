@@ -40,22 +40,11 @@ def report(
         metric: what cells are compared by; by default what the sweep was made for.
         as_json: print one JSON document and nothing else.
     """
-    if _is_studys(folder):
-        from clifftop.report import build_report
+    from clifftop.report import build_report
 
-        return _tell(folder, build_report(folder), (), as_json=as_json)
-    from clifftop.report.page import build_page
-
-    with _shown() as tell:
-        built = build_page(folder, out=out, formats=parse_formats(formats), metric=metric, tell=tell)
+    with shown() as tell:
+        built = build_report(folder, out=out, formats=parse_formats(formats), metric=metric, tell=tell)
     return _tell(folder, built.page, built.figures, as_json=as_json)
-
-
-def _is_studys(folder: Path) -> bool:
-    """Whether it is a study's folder, which has a page of its own."""
-    from clifftop.lab.store import STORE_FILE
-
-    return not (folder / STORE_FILE).is_file() or (folder / "results.json").is_file()
 
 
 def parse_formats(text: str) -> tuple[FileFormat, ...]:
@@ -81,7 +70,7 @@ def parse_formats(text: str) -> tuple[FileFormat, ...]:
 
 
 @contextmanager
-def _shown() -> Iterator[Callable[[str], None]]:
+def shown() -> Iterator[Callable[[str], None]]:
     """What is being done, on standard error: a line that changes on a terminal, else one now and then."""
     if sys.stderr.isatty():
         from rich.console import Console

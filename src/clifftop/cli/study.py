@@ -54,12 +54,14 @@ def study(
         raise ValueError(
             f"--workers must be at least 1, found {workers}; leave it out for the study's choice"
         )
+    from clifftop.cli.report import shown
     from clifftop.report import build_report
     from clifftop.studies import Axes
 
     folder = out if out is not None else Path("out") / name
     result = _train(name, Axes(**lists), folder, workers)
-    page = build_report(folder)
+    with shown() as tell:
+        page = build_report(folder, tell=tell).page
     _tell(name, result, page, as_json=as_json)
     return 0
 

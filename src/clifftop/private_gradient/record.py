@@ -91,14 +91,19 @@ class Sizes:
 
 def bias_of(clipped: Params, removed: Params) -> Sizes:
     """How the clipped sum lies to the sum."""
-    whole = {name: value + removed[name] for name, value in clipped.items()}
-    dot = torch.stack([(value * whole[name]).flatten(1).sum(1) for name, value in clipped.items()])
+    whole: list[Tensor] = []
+    dots: list[Tensor] = []
+    for name, value in clipped.items():  # one at a time: a whole sum more would be memory
+        part = value.reshape(len(value), -1)
+        total = part + removed[name].reshape(len(value), -1)
+        whole.append(torch.linalg.vector_norm(total, dim=1))
+        dots.append((part * total).sum(1))
     kept = norms_of(clipped)
     return Sizes(
         removed=norms_of(removed),
         kept=kept,
-        whole=norms_of(whole),
-        dot=dot,
+        whole=torch.stack(whole),
+        dot=torch.stack(dots),
         signal=kept,
         noise=torch.zeros_like(kept),
     )

@@ -12,7 +12,6 @@ import polars as pl
 
 from clifftop.analysis.results import Epsilon, EpsilonRow, Results
 from clifftop.report.checks import Finding
-from clifftop.report.headline import true_epsilon
 from clifftop.report.wording import plain
 
 TOLERANCE = 1e-6
@@ -88,7 +87,7 @@ def _table(results: Results, recompute: Recompute) -> Iterator[Finding]:
     for row in results.epsilons:
         item = f"epsilons noise_multiplier={plain(row.noise_multiplier)}"
         published, true = recompute(_as_run(row, results), asdict(config))
-        own = true_epsilon(row, config.sampling)
+        own = row.true(config.sampling)
         if own is None:
             yield Finding(item=item, problem=f"must give the epsilon for sampling {config.sampling!r}")
         else:

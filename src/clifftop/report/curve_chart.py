@@ -10,7 +10,6 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from clifftop.report.charts import log_domain, log_ticks
 from clifftop.report.look import Look, on_paper, shapes
 from clifftop.report.wording import short_labels
 
@@ -136,3 +135,27 @@ def _format(domain: tuple[float, float]) -> str:
 
 def _vega_lite_version() -> str:
     return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+
+
+def log_domain(values: Sequence[float], *, room: float = 1.4) -> tuple[float, float]:
+    """A log axis that holds ``values`` with a little room at both ends.
+
+    >>> log_domain([1.0, 100.0], room=2.0)
+    (0.5, 200.0)
+    """
+    return (min(values) / room, max(values) * room) if values else (0.1, 10.0)
+
+
+def log_ticks(domain: tuple[float, float]) -> list[float]:
+    """Powers of ten within ``domain``, at most eight; with 2 and 5 times them where they are few.
+
+    >>> log_ticks((0.5, 2000.0)), log_ticks((0.8, 7.0))
+    ([1.0, 10.0, 100.0, 1000.0], [1.0, 2.0, 5.0])
+    """
+    low, high = math.floor(math.log10(domain[0])), math.ceil(math.log10(domain[1]))
+    every = max(1, math.ceil((high - low - 1) / 8))
+    powers = [float(f"1e{power}") for power in range(low, high + 1, every)]
+    coarse = [tick for tick in powers if domain[0] <= tick <= domain[1]]
+    if len(coarse) > 2:
+        return coarse
+    return [tick * power for power in powers for tick in (1, 2, 5) if domain[0] <= tick * power <= domain[1]]

@@ -9,9 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clifftop.analysis.configurations import Configuration
-from clifftop.analysis.results import Epsilon, EpsilonRow
+from clifftop.analysis.results import FIXED_ORDER, Epsilon, EpsilonRow
 from clifftop.analysis.summary import Summary
-from clifftop.report.headline import FIXED_ORDER
 from clifftop.report.wording import (
     MISSING,
     counted,

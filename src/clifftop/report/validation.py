@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -12,11 +13,10 @@ from clifftop.analysis import summary as summaries
 from clifftop.analysis.jsonio import ResultsError, read_document
 from clifftop.analysis.results import Results, load_results
 from clifftop.analysis.summary import Summary, summarise
-from clifftop.report.build import FILE_NAME as REPORT
 from clifftop.report.checks import Finding, differences
 from clifftop.report.checks_epsilon import Recompute, epsilon_findings
 from clifftop.report.checks_runs import metadata_findings, run_findings
-from clifftop.report.figures import figure_names
+from clifftop.report.page.build import FILE_NAME as REPORT
 from clifftop.report.png import png_fault
 
 MOST_PER_CHECK = 20
@@ -65,7 +65,7 @@ def validate(folder: Path, *, recompute: Recompute) -> list[Failure]:
         (summaries.FILE_NAME, _summary_findings(folder, summary)),
     ]
     found = [failure for file, findings in checks for failure in _some(file, findings)]
-    return [*found, *_plot_failures(folder, summary), *_report_failures(folder, results)]
+    return [*found, *_report_failures(folder, results)]
 
 
 def _some(file: str, findings: Iterator[Finding]) -> Iterator[Failure]:
@@ -86,14 +86,6 @@ def _summary_findings(folder: Path, summary: Summary) -> Iterator[Finding]:
     yield from differences(found, summary.to_json())
 
 
-def _plot_failures(folder: Path, summary: Summary) -> Iterator[Failure]:
-    for name in figure_names(summary):
-        path = folder / f"{name}.png"
-        fault = png_fault(path.read_bytes()) if path.is_file() else "is missing; build the report again"
-        if fault is not None:
-            yield Failure(file=path.name, item="plot", problem=fault)
-
-
 def _report_failures(folder: Path, results: Results) -> Iterator[Failure]:
     path = folder / REPORT
     if not path.is_file():
@@ -102,9 +94,24 @@ def _report_failures(folder: Path, results: Results) -> Iterator[Failure]:
     page = path.read_text(encoding="utf-8", errors="replace")
     if not page.rstrip().endswith("</html>"):
         yield Failure(file=REPORT, item="page", problem="is cut short; build the report again")
-    elif f'content="sha256:{results.digest}"' not in page:
+        return
+    if f'content="sha256:{results.digest}"' not in page:
         problem = f"was not built from this {result_files.FILE_NAME}; build the report again"
         yield Failure(file=REPORT, item="page", problem=problem)
+    yield from _plot_failures(folder, page)
+
+
+def _plot_failures(folder: Path, page: str) -> Iterator[Failure]:
+    """Of the charts' files that the page says were written with it."""
+    listed = re.search(r'<meta name="clifftop-figures" content="([^"]*)">', page)
+    names = [name for name in (listed[1].split() if listed else ()) if name.endswith(".png")]
+    if not names:
+        yield Failure(file=REPORT, item="plots", problem="names none as PNG files; build the report again")
+    for name in names:
+        path = folder / Path(name).name
+        fault = png_fault(path.read_bytes()) if path.is_file() else "is missing; build the report again"
+        if fault is not None:
+            yield Failure(file=path.name, item="plot", problem=fault)
 
 
 def _without_path(error: ResultsError, folder: Path) -> str:

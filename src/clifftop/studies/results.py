@@ -21,6 +21,7 @@ from clifftop.analysis.evidence.build import arms
 from clifftop.analysis.results import SCHEMA
 from clifftop.clipping import Flat
 from clifftop.lab import RunSetting, RunSpec
+from clifftop.lab.facts import Facts
 from clifftop.plan import PrivacyPlan
 from clifftop.studies.base import Grid, Study
 
@@ -32,8 +33,7 @@ def results_document(
     grid: Grid,
     runs: pl.DataFrame,
     *,
-    num_test: int,
-    num_parameters: int,
+    facts: Facts,
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
     """Everything a reader of the folder needs, as plain values.
@@ -42,8 +42,7 @@ def results_document(
         study: what was asked.
         grid: the axes of the sweep.
         runs: one row a run of the grid, from `clifftop.lab.tables.runs`.
-        num_test: test rows a seed.
-        num_parameters: trainable parameters of the model.
+        facts: rows and parameters.
         seconds: ``runtime`` and ``training``.
     """
 
@@ -56,7 +55,7 @@ def results_document(
     private = [_private(study, row, interval) for row in rows if _in_grid(row, grid)]
     return {
         "schema": SCHEMA,
-        "config": _config(study, grid, num_test, num_parameters),
+        "config": _config(study, grid, facts),
         "metadata": _metadata(seconds),
         "baseline_runs": baselines,
         "dp_runs": private,
@@ -94,7 +93,7 @@ def _in_grid(row: Mapping[str, Any], grid: Grid) -> bool:
     return row["arm"] == "both" or (row["arm"] == "clipping" and 0.0 in grid.noise_multipliers)
 
 
-def _config(study: Study, grid: Grid, num_test: int, num_parameters: int) -> dict[str, Any]:
+def _config(study: Study, grid: Grid, facts: Facts) -> dict[str, Any]:
     plan = study.template.plan
     realised = plan.expected_batch_size is None
     return {
@@ -106,8 +105,8 @@ def _config(study: Study, grid: Grid, num_test: int, num_parameters: int) -> dic
         "steps": study.template.steps,
         "batch_size": study.batch_size,
         "num_train": study.num_examples,
-        "num_test": num_test,
-        "num_parameters": num_parameters,
+        "num_test": facts.num_test,
+        "num_parameters": facts.num_parameters,
         "sampling": study.sampling,
         "neighboring_relation": plan.neighboring_relation.value,
         "delta": study.delta,

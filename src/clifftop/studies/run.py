@@ -17,6 +17,7 @@ from clifftop.analysis.jsonio import dumps
 from clifftop.analysis.results import FILE_NAME
 from clifftop.files import write_all
 from clifftop.lab import Progress, Store, run_sweep, tables
+from clifftop.lab.facts import DataSize, Facts, ModelSize, add_facts, environment
 from clifftop.lab.machine import executor_for, threads_for
 from clifftop.studies.base import Axes, Study
 from clifftop.studies.fashion_cnn import FASHION_CNN
@@ -106,23 +107,22 @@ def run_study(
             f"a study's data must have the rows its epsilon is computed for, found {data.num_train} where "
             f"num_examples={study.num_examples}; change one of them"
         )
+    facts = _facts(study, num_test=data.num_test)
     with Store.open(out, study=name) as store:
         executor = executor_for(None, workers=workers, steps=len(specs) * study.template.steps)
         with threads_for(study.template):
             swept = run_sweep(store, specs, executor=executor, progress=progress)
         store.describe(run_settings(study, grid, specs))
+        add_facts(store, facts)
         wanted = pl.DataFrame({"id": [spec.id for spec in specs]})
         training_seconds = tables.training_seconds(store)
         runs = wanted.join(tables.runs(store), on="id", how="left", maintain_order="left")
-    with torch.device("meta"):
-        model = study.template.model.resolve()(**study.template.model.options)
     seconds = {"runtime": time.perf_counter() - started, "training": training_seconds}
     document = results_document(
         study,
         grid,
         runs,
-        num_test=data.num_test,
-        num_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        facts=facts,
         seconds=seconds,
     )
     write_all(out, {FILE_NAME: dumps(document)})
@@ -132,6 +132,18 @@ def run_study(
         num_trained=swept.trained,
         runtime_seconds=seconds["runtime"],
         training_seconds=seconds["training"],
+    )
+
+
+def _facts(study: Study, *, num_test: int) -> Facts:
+    model, data = study.template.model, study.template.data
+    with torch.device("meta"):
+        module = model.resolve()(**model.options)
+    count = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    return Facts(
+        data=(DataSize(factory=data, num_train=study.num_examples, num_test=num_test),),
+        models=(ModelSize(factory=model, num_parameters=count),),
+        environments=(environment("cpu"),),
     )
 
 

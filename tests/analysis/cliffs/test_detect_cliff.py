@@ -199,6 +199,13 @@ def test_a_factor_must_be_one(factor):
         detect_cliff(simulated_evidence(rng=np.random.default_rng(0)), within=factor)
 
 
+def test_which_logistic_is_at_the_edge():
+    """The middle eight tenths of its fall lie within a factor of nine: half of it then within three."""
+    edge = logistic(low=0.0, high=1.0, middle=1.0, scale=math.log2(9) / (2 * math.log(9)))
+    assert edge(3.0) - edge(1 / 3.0) == pytest.approx(0.8)
+    assert edge(math.sqrt(3.0)) - edge(1 / math.sqrt(3.0)) == pytest.approx(0.5)
+
+
 def test_windows_by_hand():
     near, gaps = windows(np.array([1.0, 2.0, 4.0, 5.0, 100.0, 300.0]), 3.0)
     assert near == (Window(low=0, high=1), Window(low=1, high=3), Window(low=4, high=5))

@@ -6,7 +6,6 @@ import pytest
 
 from clifftop.cli.run_table import chosen_columns
 from clifftop.events import NegativeBinomialTrials
-from clifftop.lab.naming import smaller_is_better
 from clifftop.lab.reading import open_runs
 from clifftop.lab.reading.scoreboard import scoreboard
 from clifftop.lab.reading.where import condition
@@ -15,6 +14,7 @@ from clifftop.lab.sweep import SweepFault, load_sweep, train_sweep
 from clifftop.lab.tuning.errors import TuneError
 from clifftop.lab.tuning.run import ScoredRows, plan_tuning
 from clifftop.lab.tuning.scores import require_count
+from clifftop.metric_names import smaller_is_better
 
 GROUPED = """
 import numpy as np

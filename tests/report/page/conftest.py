@@ -112,8 +112,8 @@ def material_of(evidence, *, title="A sweep of a small network", concluded=True,
 
 @pytest.fixture(scope="session")
 def small():
-    """375 private cells of ten seeds, with every arm that explains them and the cost of the search."""
-    made = evidence_of_size(levels=15, rates=RATES, clips=CLIPS, seeds=10, arms=ARMS)
+    """72 private cells of ten seeds, with every arm that explains them and the cost of the search."""
+    made = evidence_of_size(levels=8, rates=(0.1, 0.3, 1.0), clips=(0.1, 1.0, 10.0), seeds=10, arms=ARMS)
     return material_of(made, cost=COST)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from clifftop.report.drawings import drawings
 from clifftop.report.page import render_page
+from clifftop.report.wording import plain
 
 pytestmark = pytest.mark.browser
 
@@ -118,36 +119,42 @@ def test_no_width_scrolls_sideways(browser, path, width, phone):
     assert browser.run(WIDER_THAN_ITS_PLACE) == []
 
 
+def drawn_of(chart):
+    """Scripts that keep what a chart shows now, and that tell whether it shows it still."""
+    now = f"document.querySelector('#{chart} svg').outerHTML"
+    return f"void (window.kept = {now})", f"{now} === window.kept"
+
+
 def test_a_pick_in_a_chart_reaches_the_table_and_the_other_charts(opened):
     opened.run(SCROLL_THROUGH)
-    other = "document.querySelector('#chart-learning_rate-0 svg').outerHTML"
-    before = opened.run(other)
+    keep, is_as_kept = drawn_of("chart-learning_rate-0")
+    opened.run(keep)
     assert opened.run(SELECTED) == []
     at = opened.run(A_MARK)
     opened.click(at["x"], at["y"])
     opened.wait(f"{SELECTED}.length === 1")
-    (cell,) = opened.run(SELECTED)
     assert opened.run("document.getElementById('chosen').hidden") is False
     assert opened.run(IN_VIEW), "the row is scrolled to"
-    opened.wait(f"{other} !== {before!r}")
+    assert opened.run(is_as_kept), "out of sight it waits"
+    opened.run("document.getElementById('chart-learning_rate-0').scrollIntoView()")
+    opened.wait(f"!({is_as_kept})")
     opened.send("Input.dispatchKeyEvent", type="keyDown", key="Escape")
     opened.wait(f"{SELECTED}.length === 0")
-    opened.wait(f"{other} === {before!r}")
+    opened.wait(is_as_kept)
     assert opened.complaints == []
-    assert cell >= 0
 
 
 def test_a_pick_in_the_table_reaches_the_charts(opened):
-    chart = "document.querySelector('#chart-frontier-0 svg').outerHTML"
-    before = opened.run(chart)
+    keep, is_as_kept = drawn_of("chart-frontier-0")
+    opened.run(keep)
     opened.run("document.querySelectorAll('#cells-table tr[data-cell]')[2].click()")
-    opened.wait(f"{chart} !== {before!r}")
+    opened.wait(f"!({is_as_kept})")
     picked = opened.run(SELECTED)
-    opened.run("document.querySelector('#cells-table .scroll').focus()")
+    opened.run("document.querySelector('#cells-table .scroll').focus({ preventScroll: true })")
     opened.send("Input.dispatchKeyEvent", type="keyDown", key="ArrowDown")
     opened.wait(f"{SELECTED}.length === 1 && {SELECTED}[0] !== {picked[0]}")
     opened.run("document.getElementById('unpick').click()")
-    opened.wait(f"{chart} === {before!r}")
+    opened.wait(is_as_kept)
 
 
 def test_a_conclusion_shows_its_cells(opened):
@@ -172,14 +179,14 @@ def test_the_table_sorts_and_filters(opened):
     falling = [float(text) for text in table_column(opened, "accuracy, %")]
     assert falling == sorted(falling, reverse=True)
     assert falling[0] > rising[0]
-    type_filter(opened, "lr=0.2 epsilon<0.2 private", 10)
-    assert set(table_column(opened, "learning rate")) == {"0.2"}
-    assert set(table_column(opened, "epsilon")) == {"0.1", "0.1503"}
+    type_filter(opened, "lr=0.3 epsilon<0.3 private", 6)
+    assert set(table_column(opened, "learning rate")) == {"0.3"}
+    assert set(table_column(opened, "epsilon")) == {"0.1", "0.2259"}
 
 
 def test_the_table_is_saved_from_the_page(opened, tmp_path):
     opened.send("Browser.setDownloadBehavior", session=None, behavior="allow", downloadPath=str(tmp_path))
-    type_filter(opened, "epsilon>20", 25)
+    type_filter(opened, "epsilon>20", 9)
     opened.run("document.getElementById('cells-save').click()")
     saved = tmp_path / "simulated-cells.csv"
     opened.wait("true")
@@ -189,7 +196,7 @@ def test_the_table_is_saved_from_the_page(opened, tmp_path):
         opened.run("new Promise((done) => setTimeout(done, 20))")
     header, *rows = saved.read_text().splitlines()
     assert header.startswith("cell,arm,noise_multiplier,lr,clip_norm,")
-    assert len(rows) == 25
+    assert len(rows) == 9
     assert {row.split(",")[header.split(",").index("epsilon")] for row in rows} == {"30"}
 
 
@@ -210,9 +217,7 @@ def test_paper_is_white_and_has_every_chart(browser, path):
     browser.open(path, dark=True)
     printed = browser.pdf()
     assert printed.startswith(b"%PDF")
-    assert (
-        printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") + printed.count(b"/Type /Page/") >= 3
-    )
+    assert len(re.findall(rb"/Type /Page\b(?!s)", printed)) >= 3
     assert browser.run(UNDRAWN) == []
     browser.wait("getComputedStyle(document.body).color === 'rgb(230, 233, 237)'")
     assert browser.complaints == []
@@ -238,6 +243,9 @@ def test_ten_thousand_cells_stay_quick(browser, ten_thousand, tmp_path, record_p
     record_property("first_chart_ms", first)
     assert first < 2000
     assert browser.run("document.querySelectorAll('#cells-table tr').length") < 100
+    shown = table_column(browser, "noise multiplier σ")
+    cells = ten_thousand.evidence.cells[: len(shown)]
+    assert shown == [plain(cell.setting["noise_multiplier"]) for cell in cells]
     spent = browser.run(CLICK_EVERY_HEADER)
     headers = browser.run("document.querySelectorAll('#cells-table th').length")
     assert spent / headers < 300

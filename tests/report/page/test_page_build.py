@@ -8,6 +8,7 @@ import pytest
 from clifftop.cli.entry import main
 from clifftop.cli.report import parse_formats
 from clifftop.lab.sweep import load_sweep, train_sweep
+from clifftop.report.drawings import drawings
 from clifftop.report.page import build_page
 
 FACTORIES = """
@@ -45,6 +46,7 @@ clip_norm = 1.0
 [training]
 expected_batch_size = 20
 epochs = 2
+lr = 0.5
 
 [axes]
 noise_multiplier = [1.0, 4.0]
@@ -73,16 +75,29 @@ def run(capsys, *arguments):
 
 def test_the_command_writes_page_and_charts(capsys, trained, tmp_path):
     page = tmp_path / "there.html"
-    code, out, err = run(capsys, "report", trained, "--out", page, "--formats", "svg,pdf", "--json")
+    code, out, err = run(capsys, "report", trained, "--out", page, "--formats", "svg", "--json")
     assert (code, err) == (0, "")
     told = json.loads(out)
     assert told["report"] == str(page)
     assert page.read_text().count("<h1>The sweep small &lt;sweep&gt;</h1>") == 1
     written = sorted(path.name for path in tmp_path.iterdir())
     assert sorted([*(path.rpartition("/")[2] for path in told["figures"]), "there.html"]) == written
-    assert {"frontier.svg", "frontier.pdf", "decomposition.svg"} <= set(written)
-    assert (tmp_path / "frontier.pdf").read_bytes().startswith(b"%PDF")
+    assert {"frontier.svg", "decomposition.svg"} <= set(written)
     assert "page_factories" not in sys.modules, "reading a folder imports nothing that it names"
+
+
+def test_charts_of_an_earlier_report_are_removed(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("clifftop.report.material.load_material", lambda *_, **__: small)
+    drawn = drawings(small)
+    monkeypatch.setattr("clifftop.report.drawings.drawings", lambda _: drawn[:2])
+    out = tmp_path / "report.html"
+    first = build_page("out", out=out, formats=("svg",))
+    (tmp_path / "mine.svg").write_text("not the report's")
+    monkeypatch.setattr("clifftop.report.drawings.drawings", lambda _: drawn[:1])
+    second = build_page("out", out=out, formats=("svg",))
+    assert len(first.figures) == 2
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"report.html", "mine.svg", second.figures[0].name}
 
 
 def test_a_page_without_charts_files(capsys, trained, tmp_path):

@@ -153,7 +153,8 @@ class Contrasts:
             variance = np.maximum(variance, np.repeat(floor, len(less)))
         flat = variance * self.n <= (NO_SPREAD * mean) ** 2
         t = mean / np.sqrt(np.where(flat, 1.0, variance))
-        return np.where(flat, np.sign(mean) * fallback_t(self.n), t)
+        certain = np.where(mean == 0, 0.0, np.copysign(fallback_t(self.n), mean))
+        return np.where(flat, certain, t)
 
 
 def _p_above(t: float, df: int) -> float:

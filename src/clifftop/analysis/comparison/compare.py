@@ -14,12 +14,12 @@ from clifftop.analysis.comparison.matching import Together, matched
 from clifftop.analysis.comparison.values import Comparison, Match, Side, Verdict
 from clifftop.analysis.comparison.wording import sentence
 from clifftop.analysis.evidence import Cell, Evidence
-from clifftop.analysis.frontier.contest import ALPHA, contest
+from clifftop.analysis.frontier.contest import ALPHA, contest, p_of_largest
 from clifftop.analysis.frontier.held_out import estimate_of, held_out
 from clifftop.analysis.frontier.resampling import rows_of
 from clifftop.analysis.frontier.table import Floats, SeedTable, level_of, shared_seeds, stacked, table_of
-from clifftop.analysis.inference import holm, seeds_needed
-from clifftop.analysis.uncertainty import Estimate, estimate, t_half_width
+from clifftop.analysis.inference import holm
+from clifftop.analysis.uncertainty import Estimate, estimate
 
 TOLERANCE = 0.01
 _COMMON = 0.5
@@ -108,7 +108,7 @@ def _match(first: Evidence, second: Evidence, group: Together, seeds: NDArray[np
         p_value=p_value,
         p_adjusted=p_value,
         verdict=Verdict.FIRST if lead.p_more <= lead.p_less else Verdict.SECOND,
-        seeds_needed=_seeds_needed(difference),
+        seeds_needed=None,
     )
 
 
@@ -116,9 +116,11 @@ def _adjusted(matches: Sequence[Match]) -> tuple[Match, ...]:
     """The matches with p-values adjusted, and a verdict where these are small enough."""
     adjusted = holm([match.p_value for match in matches])
     return tuple(
-        replace(match, p_adjusted=p, seeds_needed=None)
+        replace(match, p_adjusted=p)
         if p <= ALPHA
-        else replace(match, p_adjusted=p, verdict=Verdict.OPEN)
+        else replace(
+            match, p_adjusted=p, verdict=Verdict.OPEN, seeds_needed=_seeds_needed(match, len(matches))
+        )
         for match, p in zip(matches, adjusted, strict=True)
     )
 
@@ -159,14 +161,27 @@ def _difference(own: _Judged, other: _Judged, *, paired: bool) -> Estimate:
     return Estimate(mean=first.mean - second.mean, std=std, n=min(first.n, second.n), ci95=None)
 
 
-def _seeds_needed(difference: Estimate) -> int | None:
-    """The seeds at which the interval would be as long to either side as the difference is."""
-    if difference.ci95 is None or difference.mean == 0:
+def _seeds_needed(match: Match, epsilons: int) -> int | None:
+    """The seeds at which the bound would reach zero, if mean and spread are the measured ones."""
+    from scipy.special import ndtri
+
+    found = match.difference
+    if found.n < 2 or found.std == 0 or found.mean == 0:
         return None
-    half = (difference.ci95[1] - difference.ci95[0]) / 2
-    sd = half / t_half_width(std=1.0, n=difference.n)
-    found = seeds_needed(sd, half_width=abs(difference.mean))
-    return found if found <= _MOST_SEEDS else None
+    among = max(match.first.candidates, match.second.candidates) * epsilons
+    wanted = abs(found.mean) / (found.std * math.sqrt(found.n / (found.n - 1)))
+    # With the spread known it would take this many; with the spread estimated, a few more.
+    least = (float(ndtri(ALPHA / 2 / among)) / wanted) ** 2
+    if least > _MOST_SEEDS:
+        return None
+    seeds = max(found.n + 1, math.ceil(least))
+    while not _enough(seeds, among, wanted):
+        seeds += max(1, seeds // 100)
+    return seeds
+
+
+def _enough(seeds: int, among: int, wanted: float) -> bool:
+    return p_of_largest(wanted * math.sqrt(seeds), among, seeds - 1) <= ALPHA / 2
 
 
 def _common_seeds(first: Evidence, second: Evidence) -> NDArray[np.int64] | None:

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 
 from clifftop.analysis.evidence.cells import Arm, Cell, Epsilon, Evidence, Scalar
+from clifftop.metric_names import smaller_is_better
 
 FINISHED = ("done", "diverged")
 _NO_SETTINGS = ("id", "status", "arm", "seed")
-_SMALL_IS_GOOD = ("loss", "error", "entropy", "ece", "brier")
 
 
 class EvidenceError(ValueError):
@@ -37,8 +37,7 @@ def evidence_of(
         runs: as ``clifftop.lab.reading.open_runs`` gives it, or a part of its rows.
         name: of the sweep.
         metric: what to compare by; by default ``accuracy`` if there is such a column, else the first metric.
-        maximize: whether more is better; by default not for a name that ends in loss, error, entropy, ece
-            or brier.
+        maximize: whether more is better; by default its name says (`clifftop.metric_names`).
         num_test: test rows behind one score.
         paired: whether runs of one seed share data, initialisation and batches.
         neighboring_relation: for which the table's epsilons hold.
@@ -64,7 +63,7 @@ def evidence_of(
     return Evidence(
         name=name,
         metric=chosen,
-        maximize=not chosen.endswith(_SMALL_IS_GOOD) if maximize is None else maximize,
+        maximize=not smaller_is_better(chosen) if maximize is None else maximize,
         cells=cells,
         delta=_delta(finished),
         neighboring_relation=neighboring_relation,

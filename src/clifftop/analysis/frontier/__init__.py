@@ -8,6 +8,7 @@ from clifftop.analysis.frontier.pareto import pareto
 from clifftop.lazy import names_from
 
 if TYPE_CHECKING:
+    from clifftop.analysis.frontier.between import best_difference
     from clifftop.analysis.frontier.find import Frontier, find_frontier
     from clifftop.analysis.frontier.resampling import Spread
     from clifftop.analysis.frontier.values import (
@@ -34,6 +35,7 @@ __getattr__ = names_from(
         "Optimum": "values",
         "Spread": "resampling",
         "Told": "values",
+        "best_difference": "between",
         "find_frontier": "find",
     },
 )
@@ -49,6 +51,7 @@ __all__ = [
     "Optimum",
     "Spread",
     "Told",
+    "best_difference",
     "find_frontier",
     "pareto",
 ]

@@ -84,7 +84,9 @@ def band_of(resampling: Resampling, shown: Ints) -> tuple[BandPoint, ...]:
     highs: Sequence[float | None] = lows
     if resampling.spread is Spread.SEEDS:
         found = [best_between(table, np.arange(end)) for end in shown]
-        lows, highs = [lead.low for lead in found], [lead.high for lead in found]
+        least, most = _possible(resampling)
+        lows = [None if lead.low is None else max(lead.low, least) for lead in found]
+        highs = [None if lead.high is None else min(lead.high, most) for lead in found]
     elif resampling.spread is Spread.TEST_SET and resampling.num_test is not None:
         lows, highs = _binomial(table.means, shown, resampling.num_test)
     return tuple(
@@ -97,6 +99,13 @@ def band_of(resampling: Resampling, shown: Ints) -> tuple[BandPoint, ...]:
         )
         for end, top, out, low, high in zip(shown, best.tolist(), outside, lows, highs, strict=True)
     )
+
+
+def _possible(resampling: Resampling) -> tuple[float, float]:
+    """Between which values a utility can lie at all: shares of test rows, or anything."""
+    if resampling.num_test is None:
+        return -np.inf, np.inf
+    return (-1.0, 0.0) if bool((resampling.table.means < 0).any()) else (0.0, 1.0)
 
 
 def _binomial(means: Floats, shown: Ints, num_test: int) -> tuple[list[float | None], list[float | None]]:

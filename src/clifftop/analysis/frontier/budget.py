@@ -8,27 +8,29 @@ from dataclasses import replace
 
 import numpy as np
 
-from clifftop.analysis.frontier.contest import Lead, best_between, contest
+from clifftop.analysis.frontier.contest import Lead, best_between, contest, eligible
 from clifftop.analysis.frontier.held_out import estimate_of, held_out, running_choice
 from clifftop.analysis.frontier.table import Floats, Ints, SeedTable, stacked
 from clifftop.analysis.frontier.values import Marginal, Optimum
+from clifftop.analysis.inference import summarised
 from clifftop.analysis.uncertainty import Estimate, estimate
 
 _FEW_STEPS = 12
 _DOUBLING = 2.0
 
 
-def optimum_of(table: SeedTable, end: int, estimates: Sequence[Estimate]) -> Optimum | None:
+def optimum_of(
+    table: SeedTable, end: int, estimates: Sequence[Estimate], num_test: int | None
+) -> Optimum | None:
     """The best of the first ``end`` cells; None where there is none.
 
-    If some of them have two seeds, one that has a single seed is not chosen: its luck cannot be judged.
+    A cell with too few seeds beside the others is not chosen: its luck cannot be judged (`eligible`).
     """
     if not end:
         return None
-    counts = table.counts[:end]
-    eligible = (counts > 1) | (counts.max() < 2)
-    order = np.argsort(-np.where(eligible, table.means[:end], -np.inf), kind="stable")
-    row, second = int(order[0]), int(order[1]) if eligible.sum() > 1 else None
+    allowed = eligible(table.counts[:end])
+    order = np.argsort(-np.where(allowed, table.means[:end], -np.inf), kind="stable")
+    row, second = int(order[0]), int(order[1]) if allowed.sum() > 1 else None
     (outside,) = held_out(table.utilities, np.array([end]))
     found = estimate_of(outside)
     return Optimum(
@@ -37,9 +39,14 @@ def optimum_of(table: SeedTable, end: int, estimates: Sequence[Estimate]) -> Opt
         utility=estimates[row],
         held_out=None if found is None else best_between(table, np.arange(end)).around(found),
         runner_up=None if second is None else int(table.cells[second]),
-        margin=None if second is None else estimate_of(table.utilities[row] - table.utilities[second]),
-        candidates=int(eligible.sum()),
+        margin=None if second is None else _margin(table.utilities[[row, second]], num_test),
+        candidates=int(allowed.sum()),
     )
+
+
+def _margin(pair: Floats, num_test: int | None) -> Estimate | None:
+    apart = pair[0] - pair[1]
+    return summarised(apart, num_test=num_test) if np.isfinite(apart).any() else None
 
 
 def cost_of(table: SeedTable, end: int, baselines: SeedTable, num_test: int | None) -> Estimate | None:

@@ -9,10 +9,12 @@ So the bounds are on the difference of the best *true* means. Let a be the cell 
 largest mean, chosen among K. For every cell b of the other side, ``mean(a) - mean(b) - c se(a, b)`` lies
 below the true difference of a and b except with probability 2.5%, where c is the quantile of
 ``Z / sqrt(chi2 / dof)`` for the largest Z of K standard normals. In normal samples the means, by which a
-is chosen, are independent of the spreads, so with one spread the chance is at most the mean of
-``min(1, K (1 - Phi(c s)))`` over s, however the cells depend on each other. The other side's truly best
-cell is one of the b, so the least of these bounds holds for it (intersection-union; compare J. C. Hsu,
-"Simultaneous confidence intervals for all distances from the best", Annals of Statistics 9, 1981).
+is chosen, are independent of the spreads, so the chance is at most the mean of
+``min(1, K (1 - Phi(c s)))`` over s = ``sqrt(chi2 / dof)``, however the cells depend on each other. The
+other side's truly best cell is one of the b, so the least of these bounds holds for it
+(intersection-union; compare J. C. Hsu, "Simultaneous confidence intervals for all distances from the
+best", Annals of Statistics 9, 1981). Standard errors are those of `clifftop.analysis.frontier.spreads`: exact
+with one cell a side, an approximation with more.
 """
 
 from __future__ import annotations
@@ -22,14 +24,16 @@ from functools import lru_cache
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from clifftop.analysis.frontier.spreads import Errors, errors_of_differences, errors_of_means
 from clifftop.analysis.frontier.table import Floats, Ints, SeedTable
 from clifftop.analysis.inference.floors import NO_SPREAD, fallback_t, least_sd
 from clifftop.analysis.uncertainty import Estimate
 
 ALPHA = 0.05
 _FAR = 0.999
-_GRID = 2000
+_GRID = 600
 
 
 @final
@@ -73,11 +77,11 @@ def contest(table: SeedTable, mine: Ints, theirs: Ints, *, num_test: int | None 
             allow are not believed (`clifftop.analysis.inference.least_sd`).
     """
     own, other = rivals(table, mine), rivals(table, theirs)
-    if table.counts[own[0]] < 2 or table.counts[other[0]] < 2:
+    if min(table.counts[own].min(), table.counts[other].min()) < 2:
         return Lead()
     low, p_more = _ahead(table, own, other, num_test)
     high, p_less = _ahead(table, other, own, num_test)
-    return Lead(low=low, high=-high, p_more=p_more, p_less=p_less)
+    return Lead(low=low, high=0.0 - high, p_more=p_more, p_less=p_less)
 
 
 def best_between(table: SeedTable, rows: Ints) -> Lead:
@@ -89,27 +93,35 @@ def best_between(table: SeedTable, rows: Ints) -> Lead:
     from scipy.special import stdtrit
 
     found = rivals(table, rows)
-    if table.counts[found[0]] < 2:
+    if table.counts[found].min() < 2:
         return Lead()
-    errors = _stds(table, found) / np.sqrt(table.counts[found])
-    c = quantile_of_largest(found.size, int(table.counts[found[0]]) - 1)
-    dof = np.where(table.counts[found] > 1, table.counts[found], table.counts[found[0]]) - 1
-    highs = table.means[found] + stdtrit(dof, 1 - ALPHA / 2) * errors
-    return Lead(low=float(table.means[found[0]] - c * errors[0]), high=float(highs.max()))
+    near = errors_of_means(table, found)
+    c = quantile_of_largest(found.size, int(near.dofs[0]))
+    highs = table.means[found] + stdtrit(near.dofs, 1 - ALPHA / 2) * near.errors
+    return Lead(low=float(table.means[found[0]] - c * near.errors[0]), high=float(highs.max()))
+
+
+def eligible(counts: Ints) -> NDArray[np.bool_]:
+    """Which cells have seeds enough to be compared: half as many as the most, and two if one has two.
+
+    >>> eligible(np.array([10, 5, 4])), eligible(np.array([2, 1])), eligible(np.array([1, 1]))
+    (array([ True,  True, False]), array([ True, False]), array([ True,  True]))
+    """
+    most = counts.max(initial=0)
+    return counts >= max(min(2, most), most / 2)
 
 
 def rivals(table: SeedTable, rows: Ints) -> Ints:
-    """The rows that the best of them does not beat by far (one-sided p below 0.001), by falling mean.
+    """The `eligible` rows that the best of them does not beat by far (one-sided p below 0.001).
 
-    The best is the one with the largest mean among those with two seeds, if there are such. A cell with a
-    single seed is always a rival: how far it could have come is not known.
+    By falling mean. A cell with too few seeds beside the others is no rival: its luck cannot be judged.
     """
     from scipy.special import stdtrit
 
-    means, counts = table.means[rows], table.counts[rows]
-    order = rows[np.lexsort((-means, counts < min(2, counts.max())))]
+    some = rows[eligible(table.counts[rows])]
+    order = some[np.argsort(-table.means[some], kind="stable")]
+    errors = np.nan_to_num(table.stds[order]) / np.sqrt(table.counts[order])
     n = np.minimum(table.counts[order], table.counts[order[0]])
-    errors = _stds(table, order) / np.sqrt(table.counts[order])
     far = stdtrit(np.maximum(n - 1, 1), _FAR) * np.hypot(errors, errors[0])
     return order[(table.means[order[0]] - table.means[order] <= far) | (n < 2)]
 
@@ -119,15 +131,18 @@ def quantile_of_largest(count: int, dof: int) -> float:
     """c: the largest of ``count`` normals, divided by ``sqrt(chi2 / dof)``, exceeds it with at most 2.5%.
 
     >>> round(quantile_of_largest(1, 9), 2), round(quantile_of_largest(10, 9), 2)
-    (2.26, 3.39)
+    (2.26, 3.68)
     """
-    low, high = 0.0, 2.0
+    from scipy.optimize import brentq
+
+    high = 2.0
     while p_of_largest(high, count, dof) > ALPHA / 2:
-        low, high = high, 2 * high
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if p_of_largest(middle, count, dof) > ALPHA / 2 else (low, middle)
-    return high
+        high *= 2
+
+    def beyond(t: float) -> float:
+        return p_of_largest(t, count, dof) - ALPHA / 2
+
+    return float(brentq(beyond, 0.0, high, xtol=1e-6))
 
 
 def p_of_largest(t: float, count: int, dof: int) -> float:
@@ -153,10 +168,12 @@ def _spreads(dof: int) -> tuple[Floats, Floats]:
 
 def _ahead(table: SeedTable, own: Ints, other: Ints, num_test: int | None) -> tuple[float, float]:
     """The least 97.5% sure lead of the best of ``own`` over the best of ``other``, and its p-value."""
-    leads, errors, dofs = _differences(table, int(own[0]), other, num_test)
+    near = errors_of_differences(table, own, other)
+    leads = table.means[own[0]] - table.means[other]
+    errors = _believed(leads, near, num_test)
     low, p_value = np.inf, 0.0
-    for dof in np.unique(dofs).tolist():
-        at = dofs == dof
+    for dof in np.unique(near.dofs).tolist():
+        at = near.dofs == dof
         low = min(low, float((leads[at] - quantile_of_largest(own.size, dof) * errors[at]).min()))
         with np.errstate(divide="ignore", invalid="ignore"):
             t = float(np.where(leads[at] == 0, 0.0, leads[at] / errors[at]).min())
@@ -164,40 +181,11 @@ def _ahead(table: SeedTable, own: Ints, other: Ints, num_test: int | None) -> tu
     return low, p_value
 
 
-def _differences(table: SeedTable, a: int, rows: Ints, num_test: int | None) -> tuple[Floats, Floats, Ints]:
-    """``(B,)``: mean of ``a`` minus each row's, its standard error, and its degrees of freedom.
-
-    On common columns where there are two; else by the means, as Welch and Satterthwaite have it.
-    """
-    apart = table.utilities[a] - table.utilities[rows]
-    common = np.isfinite(apart).sum(axis=1) * int(table.aligned)
-    paired = common > 1
-    n = np.maximum(common, 1)
-    mean = np.where(paired, np.nansum(apart, axis=1) / n, table.means[a] - table.means[rows])
-    squares = np.nansum((apart - mean[:, None]) ** 2, axis=1)
-    stds, counts = _stds(table, np.append(rows, a)), table.counts[np.append(rows, a)]
-    parts = np.stack([stds[:-1] ** 2 / counts[:-1], np.full(rows.size, stds[-1] ** 2 / counts[-1])])
-    freedom = np.stack([np.maximum(counts[:-1] - 1, 1), np.full(rows.size, counts[-1] - 1)])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        welch = parts.sum(axis=0) ** 2 / (parts**2 / freedom).sum(axis=0)
-    dof = np.where(paired, n - 1, np.nan_to_num(welch, nan=1.0).clip(1)).astype(np.intp)
-    size = np.where(paired, n, np.minimum(counts[:-1], counts[-1]))
-    variance = np.where(paired, squares / np.maximum(n - 1, 1) / n, parts.sum(axis=0))
-    return mean, np.sqrt(_believed(mean, variance, size, num_test)), dof
-
-
-def _believed(mean: Floats, variance: Floats, n: Ints, num_test: int | None) -> Floats:
-    """Variances of differences that are not smaller than so few rows, or so few seeds, can show."""
+def _believed(leads: Floats, near: Errors, num_test: int | None) -> Floats:
+    """Standard errors that are not smaller than so few rows, or so few seeds, can show."""
     if num_test is not None:
-        return np.maximum(variance, least_sd(np.minimum(np.abs(mean), 1.0), num_test) ** 2 / n)
-    flat = np.flatnonzero((variance * n <= (NO_SPREAD * mean) ** 2) & (mean != 0))
-    for at in flat:
-        variance[at] = (mean[at] / max(fallback_t(int(n[at])), 1e-3)) ** 2
-    return variance
-
-
-def _stds(table: SeedTable, rows: Ints) -> Floats:
-    """Standard deviations over seeds; a cell with one seed is given the pooled one of the table."""
-    known = table.stds[table.counts > 1]
-    pooled = float(np.sqrt(np.mean(known**2))) if known.size else 0.0
-    return np.where(table.counts[rows] > 1, table.stds[rows], pooled)
+        least = least_sd(np.minimum(np.abs(leads), 1.0), num_test) / np.sqrt(near.n)
+        return np.maximum(near.errors, least)
+    # Differences without any spread prove what a sign test proves.
+    flat = near.errors * np.sqrt(near.n) <= NO_SPREAD * np.abs(leads)
+    return np.where(flat & (leads != 0), np.abs(leads) / max(fallback_t(near.n), 1e-3), near.errors)

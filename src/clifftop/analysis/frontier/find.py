@@ -61,7 +61,7 @@ class Frontier:
     def optimum(self, epsilon: float) -> Optimum | None:
         """The best cell whose epsilon is at most ``epsilon``; None where there is none."""
         end = self._table.up_to(epsilon)
-        return budget.optimum_of(self._table, end, self._estimates)
+        return budget.optimum_of(self._table, end, self._estimates, self._num_test)
 
     def cost_at(self, epsilon: float) -> Estimate | None:
         """What privacy costs in utility at most at ``epsilon``: the best baseline minus the best cell.

@@ -140,7 +140,7 @@ class Optimum:
     """The best setting that a budget allows.
 
     Attributes:
-        cell: the one with the largest mean, among cells with two seeds if there are such.
+        cell: the one with the largest mean, among cells with enough seeds.
         epsilon: its upper end.
         utility: its mean. Optimistic: it was chosen for being large.
         held_out: what the choice gets on a seed that had no part in it, mean over seeds; None below two

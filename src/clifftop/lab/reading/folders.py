@@ -10,10 +10,10 @@ import polars as pl
 from clifftop.lab import tables
 from clifftop.lab.arms import Arm
 from clifftop.lab.contract import StoreError
-from clifftop.lab.naming import smaller_is_better
 from clifftop.lab.reading.columns import settings_of
 from clifftop.lab.reading.where import known_column
 from clifftop.lab.store import Store
+from clifftop.metric_names import smaller_is_better
 
 _FINISHED = ("done", "diverged")
 

@@ -14,9 +14,9 @@ from clifftop.criteria import ClippingScore, ScoredExamples, SetScore
 from clifftop.datasets import TrainTest
 from clifftop.gradients.base import constant_tensors, stack_runs, trainable_parameters
 from clifftop.lab.evaluate import Metric, evaluate, scored_examples
-from clifftop.lab.naming import is_part
 from clifftop.lab.spec import RunSpec
 from clifftop.lab.sweep.errors import SweepFault, told
+from clifftop.metric_names import is_part
 
 _SHOWN = 12  # names in an error
 

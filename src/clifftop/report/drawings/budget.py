@@ -10,7 +10,7 @@ from clifftop.analysis.frontier import Told
 from clifftop.report.drawings.axes import difference_axis, number_axis
 from clifftop.report.drawings.cells import tooltip
 from clifftop.report.drawings.drawing import Drawing, Panel, Table, layered
-from clifftop.report.drawings.marks import ONCE, PICKED, ZOOM, baseline_layers, bottom_legend, picked_opacity
+from clifftop.report.drawings.marks import ONCE, PICKED, ZOOM, bottom_legend, picked_opacity
 from clifftop.report.drawings.scene import Scene
 from clifftop.report.drawings.units import epsilon_number, number
 from clifftop.report.wording import epsilon_up
@@ -28,12 +28,18 @@ def draw_marginal(scene: Scene) -> Drawing | None:
     table = _marginal_table(scene)
     y = difference_axis("gain", f"gain per doubling of epsilon, {scene.unit.difference}", _in_sight(table))
     x = {**scene.epsilon.x("epsilon_low"), "title": scene.epsilon.title}
+    several = any(value is not None for value in table["lower"])
+    told = (
+        " They are chosen on the other seeds. Lines: 95% interval, cut where they leave the plot. "
+        "Faint: cannot be told from zero."
+        if several
+        else " One seed, so nothing tells a gain from luck."
+    )
     return Drawing(
         name="marginal",
         title="What the next doubling of epsilon buys",
         caption="Each bar spans a step of the budget; its area is the whole gain, paired by seed, between "
-        "the best settings within both budgets, which are chosen on the other seeds. Lines: 95% interval. "
-        "A line that leaves the plot goes on. Faint: cannot be told from zero.",
+        f"the best settings within both budgets.{told}",
         panels=(Panel(title="", view=layered(*_marginal_layers(x, y)), height=280, paper=(620, 300)),),
         data={"marginal": table},
     )
@@ -185,7 +191,7 @@ def _iso(
         "mark": {"type": "point", "filled": True, "size": 48, "clip": True},
         "encoding": {**where, "opacity": picked_opacity(1), "tooltip": tooltip(scene.cells)},
     }
-    view = layered(*baseline_layers(scene.evidence, y), {**base, "mark": line, "encoding": where}, dots)
+    view = layered(*scene.without_privacy(y), {**base, "mark": line, "encoding": where}, dots)
     return Drawing(
         name=name,
         title=title,

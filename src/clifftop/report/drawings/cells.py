@@ -87,6 +87,14 @@ class Cells:
 
     def distinct(self, name: str) -> list[Any]:
         """The values of a setting, rising."""
+        found = self._distinct.get(name)
+        return self._sorted(name) if found is None else found
+
+    @cached_property
+    def _distinct(self) -> Mapping[str, list[Any]]:
+        return {name: self._sorted(name) for name in self.axes}
+
+    def _sorted(self, name: str) -> list[Any]:
         return sorted({value for value in self.values(name) if value is not None}, key=_by_value)
 
     def is_number(self, name: str) -> bool:

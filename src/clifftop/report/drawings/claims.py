@@ -11,7 +11,6 @@ from clifftop.report.drawings.drawing import Drawing, Panel, layered
 from clifftop.report.drawings.marks import (
     PICKED,
     ZOOM,
-    baseline_layers,
     coloured,
     picked_opacity,
     ring_layer,
@@ -47,7 +46,7 @@ def draw_claims(scene: Scene) -> Drawing | None:
         "legend": {"orient": "bottom", "symbolType": "stroke", "columns": 2},
     }
     view = layered(
-        *baseline_layers(scene.evidence, y),
+        *scene.without_privacy(y),
         _shift([*true, stated, {"calculate": "datum.published", "as": "claimed"}], x, y, hues),
         _line(published, {"x": x, "y": y, "strokeDash": dash}, hues, width=1.4),
         _line(true, {"x": x, "y": y, "strokeDash": dash}, hues, width=2),

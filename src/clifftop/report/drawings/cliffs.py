@@ -13,8 +13,6 @@ from clifftop.report.drawings.marks import (
     ONCE,
     PICKED,
     ZOOM,
-    baseline,
-    baseline_layers,
     coloured,
     picked_opacity,
     ring_layer,
@@ -29,12 +27,14 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 _IN_CAPTION = 4
+_OUTLINED = 12
 
 
 def draw_cliffs(scene: Scene) -> Drawing | None:
     """The best of every noise level and clip norm, the published study's lines, the steepest falls."""
     tests = scene.material.cliffs
-    if not tests and scene.noise is None:
+    tuned = sum(scene.tables["cells"]["tuned"])
+    if len(set(scene.cells.epsilon.tolist())) < 2 or (not tests and (scene.noise is None or tuned > CROWD)):
         return None
     shown = [
         float(score)
@@ -47,7 +47,7 @@ def draw_cliffs(scene: Scene) -> Drawing | None:
     only = [{"filter": "datum.tuned"}, *scene.epsilon.placed("epsilon", "x")]
     falls = _falls(scene, tests)
     view = layered(
-        *baseline_layers(scene.evidence, y),
+        *scene.without_privacy(y),
         *(_level(text, value, y) for text, value in levels),
         _fall_layer(scene, x, y) if falls["epsilon_low"] else None,
         *_lines(scene, only, {"x": x, "y": y}),
@@ -64,7 +64,7 @@ def draw_cliffs(scene: Scene) -> Drawing | None:
 
 def _levels(scene: Scene) -> list[tuple[str, float]]:
     """The published study's lines, where utility is a share: 90% and 50% of the baseline."""
-    found = baseline(scene.evidence)
+    found = scene.baseline
     if found is None or not scene.unit.share:
         return []
     whole = scene.unit.shown(found.mean)
@@ -106,12 +106,17 @@ def _lines(scene: Scene, only: list[Json], where: Json) -> list[Json]:
         }
     base: Json = {"data": {"name": "cells"}, "transform": only}
     tuned = sum(scene.tables["cells"]["tuned"])
-    lines = tuned <= 3 * CROWD and colour.get("color", {}).get("type") != "quantitative"
+    lines = tuned <= CROWD and colour.get("color", {}).get("type") != "quantitative"
     dots = {
         **base,
         "params": [PICKED, ZOOM],
         "mark": {"type": "point", "filled": True, "size": 50 if lines else 18, "clip": True},
-        "encoding": {**where, **hues, "opacity": picked_opacity(0.95), "tooltip": tooltip(scene.cells)},
+        "encoding": {
+            **where,
+            **hues,
+            "opacity": picked_opacity(0.95 if lines else 0.4),
+            "tooltip": tooltip(scene.cells),
+        },
     }
     if not lines:
         return [dots]
@@ -131,7 +136,7 @@ def _falls(scene: Scene, tests: Mapping[str, CliffTest]) -> Table:
     """The steepest fall of every search: its corner points, and what was found."""
     names = ("search", "epsilon_low", "epsilon_high", "low", "high", "drop", "drop_lower", "drop_upper")
     table: Table = {name: [] for name in (*names, "verdict", "p_value")}
-    for search, test in tests.items():
+    for search, test in _fewer(tests).items():
         found = test.steepest
         if found is None or not (found.epsilon_low > 0 and math.isfinite(found.epsilon_high)):
             continue
@@ -155,6 +160,13 @@ def _falls(scene: Scene, tests: Mapping[str, CliffTest]) -> Table:
         for name, value in row.items():
             table[name].append(value)
     return table
+
+
+def _fewer(tests: Mapping[str, CliffTest]) -> Mapping[str, CliffTest]:
+    """Those of single clip norms; where these are many, or there are none, those of whole rules."""
+    single = {name: test for name, test in tests.items() if ", " in name}
+    whole = {name: test for name, test in tests.items() if name not in single}
+    return single if 0 < len(single) <= _OUTLINED else whole
 
 
 def _searched(scene: Scene, search: str) -> list[Cell]:
@@ -215,7 +227,7 @@ def _caption(scene: Scene, tests: Mapping[str, CliffTest], *, drawn: bool) -> st
     ]
     parts[0] += f" over {', '.join(map(_plain_title, others))}." if others else "."
     if drawn:
-        parts.append("Outlined: the steepest fall within a factor of three in epsilon, for each search.")
+        parts.append("Outlined: the steepest fall within a factor of three in epsilon, for each clip norm.")
     if tests and len(tests) <= _IN_CAPTION:
         parts.append("; ".join(_said(scene, name, test) for name, test in tests.items()) + ".")
         parts.append("Each search alone at its own 5%.")

@@ -139,23 +139,30 @@ def data_names(view: Any) -> set[str]:
 
 def still(view: Json) -> Json:
     """A view without what answers to a pointer: as it looks before anything is picked."""
-    return {
-        key: [still(layer) for layer in value if not _waits(layer)]
-        if key == "layer"
-        else _still_encoding(value)
-        if key == "encoding"
-        else value
-        for key, value in view.items()
-        if key != "params"
-    }
+    found = {key: value for key, value in view.items() if key != "params"}
+    if "layer" in view:
+        found["layer"] = [still(layer) for layer in view["layer"] if not _waits(layer)]
+    if "encoding" in view:
+        found["encoding"] = _still_encoding(
+            view["encoding"], filled=bool(_as_dict(view["mark"]).get("filled"))
+        )
+    return found
 
 
-def _still_encoding(encoding: Json) -> Json:
-    return {
+def _still_encoding(encoding: Json, *, filled: bool) -> Json:
+    """The channels as they are before anything is picked.
+
+    A mark that is filled and nothing else takes the opacity of its filling: the other kind makes a group of
+    every mark, which costs a PDF of ten thousand some megabytes.
+    """
+    plain = {
         channel: {"value": value["condition"]["value"]} if _is_conditional(value) else value
         for channel, value in encoding.items()
         if channel != "tooltip"
     }
+    if filled and "opacity" in plain:
+        return {**plain, "fillOpacity": plain["opacity"], "opacity": {"value": 1}}
+    return plain
 
 
 def _is_conditional(value: Any) -> bool:

@@ -10,13 +10,11 @@ from clifftop.report.drawings.drawing import Drawing, Panel, Table, layered
 from clifftop.report.drawings.marks import (
     PICKED,
     ZOOM,
-    baseline,
-    baseline_layers,
     coloured,
     picked_opacity,
     ring_layer,
 )
-from clifftop.report.drawings.scene import Scene
+from clifftop.report.drawings.scene import FEW_CELLS, Scene
 from clifftop.report.drawings.units import epsilon_number, number
 from clifftop.report.wording import counted, epsilon_up
 
@@ -30,10 +28,10 @@ def draw_frontier(scene: Scene) -> Drawing:
     shared = scene.epsilon.placed("epsilon", "x")
     hues = coloured(scene.cells, _hue(scene), shape=not scene.crowded)
     view = layered(
-        *baseline_layers(scene.evidence, y),
+        *scene.without_privacy(y),
         _band(scene, x, y) if data["band"]["epsilon"] else None,
         _cells_layer(scene, x, y, hues, shared),
-        None if scene.crowded or not scene.has_intervals else _bars(x, y, hues, shared),
+        _bars(x, y, hues, shared) if scene.has_intervals and len(scene.cells.items) <= FEW_CELLS else None,
         _front_line(x, y, scene),
         ring_layer(shared, {"x": x, "y": y}),
         *_knee(scene, x, y),
@@ -147,8 +145,10 @@ def _caption(scene: Scene) -> str:
     parts.append("Steps: the best mean that each epsilon buys, chosen and measured on the same seeds.")
     if scene.frontier is not None and any(point.lower is not None for point in scene.frontier.band):
         parts.append("Shaded: 95% interval of the best that it truly buys.")
-    if baseline(scene.evidence) is not None:
-        parts.append("Dashed: training without privacy, with its 95% interval.")
+    without = scene.baseline
+    if without is not None:
+        interval = ", with its 95% interval" if without.ci95 is not None else ""
+        parts.append(f"Dashed: training without privacy{interval}.")
     knee = None if scene.frontier is None else scene.frontier.knee
     if knee is not None:
         low, high = (epsilon_up(end, digits=3) for end in knee.interval)

@@ -12,7 +12,7 @@ from clifftop.report.drawings.drawing import Drawing, Panel, Table, layered, spr
 from clifftop.report.drawings.groups import Classes, classes, influence
 from clifftop.report.drawings.marks import PICKED
 from clifftop.report.drawings.scene import NOISE, Scene
-from clifftop.report.drawings.units import number, setting_title, value_text
+from clifftop.report.drawings.units import number, setting_title
 
 Json = dict[str, Any]
 _MOST_PANELS = 4
@@ -28,7 +28,8 @@ def draw_heat_maps(scene: Scene) -> Drawing | None:
         return None
     down, across = (classes(scene.cells, name) for name in pair)
     split = "lr" if "lr" in scene.cells.axes and "lr" not in pair else None
-    heat = _table(scene, down, across, split)
+    within = None if split is None else _panel_classes(scene, split)
+    heat = _table(scene, down, across, within)
     panels = list(dict.fromkeys(heat["panel"]))
     shown = [scene.cells.mean[scene.cells.place[cell]] for cell in heat["cell"]]
     domain = [number(float(np.min(shown)), 4), number(float(np.max(shown)), 4)]
@@ -40,6 +41,12 @@ def draw_heat_maps(scene: Scene) -> Drawing | None:
         panels=tuple(_panel(scene, down, across, panel, domain, len(panels)) for panel in panels),
         data={**scene.tables, "heat": heat},
     )
+
+
+def _panel_classes(scene: Scene, split: str) -> Classes:
+    """The values of a setting where they are few, else as many ranges as there are panels."""
+    found = classes(scene.cells, split)
+    return classes(scene.cells, split, most=_MOST_PANELS) if found.ranges else found
 
 
 def _pair(scene: Scene) -> tuple[str, str] | None:
@@ -54,26 +61,32 @@ def _pair(scene: Scene) -> tuple[str, str] | None:
     return (ranked[0], ranked[1]) if ranked[1] not in NOISE else (ranked[1], ranked[0])
 
 
-def _table(scene: Scene, down: Classes, across: Classes, split: str | None) -> Table:
-    """The best cell of every place: over everything, then within some values of ``split``."""
-    values = [None] * len(scene.cells.items) if split is None else scene.cells.values(split)
-    wanted = [] if split is None else spread(scene.cells.distinct(split), _MOST_PANELS)
+def _table(scene: Scene, down: Classes, across: Classes, split: Classes | None) -> Table:
+    """The best cell of every place: over everything, then within some classes of ``split``."""
     heat: Table = {"cell": [], "down": [], "across": [], "panel": []}
-    for value in (None, *wanted):
-        name = BEST if value is None else f"learning rate {value_text(value)}"
-        best: dict[tuple[str, str], int] = {}
-        for place, (row, column) in enumerate(zip(down.of, across.of, strict=True)):
-            if row is None or column is None or (value is not None and values[place] != value):
-                continue
-            held = best.get((row, column))
-            if held is None or scene.cells.utility[place] > scene.cells.utility[held]:
-                best[row, column] = place
-        for (row, column), place in best.items():
-            heat["cell"].append(scene.cells.items[place].index)
-            heat["down"].append(row)
-            heat["across"].append(column)
-            heat["panel"].append(name)
+    for value in (None, *(() if split is None else spread(split.names, _MOST_PANELS))):
+        within = None if split is None or value is None else split
+        name = BEST if within is None else f"learning rate {value}"
+        for (row, column), place in _best(scene, down, across, within, value).items():
+            new = (scene.cells.items[place].index, row, column, name)
+            for key, item in zip(heat, new, strict=True):
+                heat[key].append(item)
     return heat
+
+
+def _best(
+    scene: Scene, down: Classes, across: Classes, split: Classes | None, value: str | None
+) -> dict[tuple[str, str], int]:
+    """The place of the best cell of each row and column, among those of one class of ``split``."""
+    best: dict[tuple[str, str], int] = {}
+    utility = scene.cells.utility
+    for place, (row, column) in enumerate(zip(down.of, across.of, strict=True)):
+        if row is None or column is None or (split is not None and split.of[place] != value):
+            continue
+        held = best.get((row, column))
+        if held is None or utility[place] > utility[held]:
+            best[row, column] = place
+    return best
 
 
 def _panel(
@@ -156,8 +169,6 @@ def _caption(scene: Scene, pair: tuple[str, str], split: str | None, down: Class
         within = f" over {', '.join(over)}" if over else " of its range"
         parts.append(f"Each place shows its best cell{within}, chosen and measured on the same seeds.")
     if split:
-        parts.append(
-            "First panel: the best learning rate for each place; the others: one learning rate each."
-        )
+        parts.append("First panel: the best learning rate for each place; the others: within one each.")
     parts.append(f"Colour: {scene.seeds_text()}; {scene.unit.better} is better.")
     return " ".join(parts)

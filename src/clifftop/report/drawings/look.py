@@ -73,6 +73,10 @@ PAPER = Theme(
 )
 
 
+# Legends below one another, so that two of them fit into a narrow panel.
+_BELOW: dict[str, Any] = {"layout": {"bottom": {"direction": "vertical", "anchor": "start", "margin": 6}}}
+
+
 def page_config() -> dict[str, dict[str, Any]]:
     """The configs of the page's themes, ``light`` and ``dark``."""
     return {"light": config(PAGE_LIGHT), "dark": config(PAGE_DARK)}
@@ -93,7 +97,7 @@ def config(theme: Theme) -> dict[str, Any]:
         "view": {"stroke": None},
         "mark": {"color": theme.shades.category[0]},
         "axis": {**lines, **words, **sizes, "titlePadding": 8, "labelFlush": False},
-        "legend": {**words, **sizes, "symbolStrokeWidth": 2, "symbolSize": 80, "labelLimit": 300},
+        "legend": {**words, **sizes, **_BELOW, "symbolStrokeWidth": 2, "symbolSize": 80, "labelLimit": 300},
         "title": titles,
         "range": {
             "category": list(theme.shades.category),
@@ -120,7 +124,7 @@ def _styles(theme: Theme) -> dict[str, Any]:
         "dot-muted": {"color": theme.muted, "filled": True},
         "text-ink": {**words, "color": theme.ink},
         "text-muted": {**words, "color": theme.muted},
-        "fall": {"stroke": theme.ink, "strokeWidth": 1.3, "fill": theme.muted, "fillOpacity": 0.13},
+        "fall": {"color": theme.muted, "fillOpacity": 0.12, "stroke": theme.ink, "strokeWidth": 1.3},
         "tile": {"stroke": theme.surface, "strokeWidth": 1},
         "text-on-low": {**words, "color": "#FFFFFF"},
         "text-on-high": {**words, "color": "#16191D"},

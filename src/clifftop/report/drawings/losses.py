@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clifftop.report.drawings.axes import difference_axis
+from clifftop.report.drawings.cells import FEW
 from clifftop.report.drawings.drawing import Drawing, Panel, Table, layered, spread
 from clifftop.report.drawings.marks import ONCE, PICKED, bottom_legend, picked_opacity
 from clifftop.report.drawings.scene import Scene
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 _MOST_CELLS = 21
 _MOST_LRS = 3
+OWN = "the cell's own learning rate in every arm"
 TUNED = "every arm at its best learning rate"
 PARTS = {
     "clipping": "clipping",
@@ -58,9 +60,12 @@ def draw_decomposition(scene: Scene) -> Drawing | None:
 
 def _by_lr(scene: Scene, fixed: Sequence[CellLoss]) -> dict[str, list[CellLoss]]:
     """The losses at fixed learning rates, a panel each, at most `_MOST_LRS`."""
-    if "lr" not in scene.cells.axes:
+    lrs = scene.cells.distinct("lr")
+    if len(lrs) < 2:
         return {"": list(fixed)} if fixed else {}
-    wanted = spread(scene.cells.distinct("lr"), _MOST_LRS)
+    if len(lrs) > FEW:
+        return {OWN: list(fixed)}
+    wanted = spread(lrs, _MOST_LRS)
     return {
         f"learning rate {value_text(lr)} in every arm": [
             loss for loss in fixed if loss.setting.get("lr") == lr
@@ -96,7 +101,7 @@ def _tables(scene: Scene, panels: Mapping[str, Sequence[CellLoss]]) -> tuple[Tab
     totals |= {f"{name}{end}": [] for name in ("total", "undertraining") for end in ("", "_lower", "_upper")}
     for panel, losses in panels.items():
         for loss in losses:
-            text = scene.cells.label(loss.cell, but=("lr",)) or "the private cell"
+            text = scene.cells.label(loss.cell, but=() if panel == OWN else ("lr",)) or "the private cell"
             for name, part in loss.addends.items():
                 _append(parts, cell=loss.cell, panel=panel, label=text, part=PARTS.get(name, name))
                 _append(parts, **dict(zip(("value", "lower", "upper"), _ends(scene, part), strict=True)))
@@ -149,7 +154,9 @@ def _panel(
     height = max(150, 21 * len(losses) + 20)
     return Panel(
         title=name[:1].upper() + name[1:],
-        view=layered(_bars(only, x, y, kinds) if kinds else None, *_totals(only, x, y, totals)),
+        view=layered(
+            _bars(only, x, y, kinds) if kinds else None, *_totals(only, x, y, totals, alone=not kinds)
+        ),
         height=height,
         paper=(330 if count > 1 else 520, max(120, 18 * len(losses))),
     )
@@ -192,7 +199,7 @@ def _interval_told(value: str, lower: str, upper: str, title: str) -> list[Json]
     ]
 
 
-def _totals(only: Sequence[Json], x: Json, y: Json, totals: Table) -> list[Json]:
+def _totals(only: Sequence[Json], x: Json, y: Json, totals: Table, *, alone: bool) -> list[Json]:
     """Zero, the total with its interval, and the undertraining where it is known."""
     base: Json = {"data": {"name": "losses"}}
     zero = {**ONCE, "mark": {"type": "rule", "style": "rule-muted"}, "encoding": {"x": {"datum": 0}}}
@@ -217,6 +224,7 @@ def _totals(only: Sequence[Json], x: Json, y: Json, totals: Table) -> list[Json]
         },
         {
             **base,
+            **({"params": [PICKED]} if alone else {}),
             "transform": known,
             "mark": dot,
             "encoding": {"x": {**x, "field": "total"}, "y": y, "tooltip": told},
@@ -234,7 +242,9 @@ def _caption(
     scene: Scene, panels: Mapping[str, Sequence[CellLoss]], totals: Table, kinds: Sequence[str]
 ) -> str:
     reference = "the original model" if "architecture" in kinds else "training without privacy"
-    parts = [f"Dots: what a private cell loses against {reference}, with the 95% interval over seeds."]
+    known = any(value is not None for value in totals["total_lower"])
+    interval = ", with the 95% interval over seeds" if known else ""
+    parts = [f"Dots: what a private cell loses against {reference}{interval}."]
     if kinds:
         parts.append("Bars: its parts, which add up to it; a bar left of zero spares what others cost.")
     if any(value is not None for value in totals["undertraining"]):

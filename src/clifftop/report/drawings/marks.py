@@ -9,7 +9,7 @@ from typing import Any
 from clifftop.analysis.evidence import Arm, Evidence
 from clifftop.analysis.uncertainty import Estimate, estimate
 from clifftop.report.drawings.cells import FEW, Cells, shown_interval
-from clifftop.report.drawings.units import Unit, column, number, setting_title, unit
+from clifftop.report.drawings.units import Unit, column, number, setting_title
 from clifftop.report.look import shapes
 
 Json = dict[str, Any]
@@ -58,7 +58,9 @@ def coloured(
     if len(values) > FEW and cells.is_number(name):
         positive = all(value > 0 for value in values)
         scale = {"type": "log" if positive else "linear", "range": "ramp"}
-        legend = {"orient": "bottom", "gradientLength": 220, "tickCount": 4} | (legend or {})
+        legend = {"orient": "bottom", "gradientLength": 220, "gradientOpacity": 1, "tickCount": 4} | (
+            legend or {}
+        )
         return {
             "color": {
                 "field": field,
@@ -100,12 +102,10 @@ def baseline(evidence: Evidence) -> Estimate | None:
     return estimate(best[1])
 
 
-def baseline_layers(evidence: Evidence, channel: Json) -> list[Json]:
+def baseline_layers(found: Estimate | None, shown: Unit, channel: Json) -> list[Json]:
     """The rule of training without privacy, its interval, and its name just above it."""
-    found = baseline(evidence)
     if found is None:
         return []
-    shown = unit(evidence)
     lower, upper = shown_interval(found, shown)
     level = {**channel, "datum": number(shown.shown(found.mean))}
     level.pop("field")

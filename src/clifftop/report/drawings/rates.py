@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,6 @@ from clifftop.report.drawings.drawing import Drawing, Panel, Table, layered, spr
 from clifftop.report.drawings.marks import (
     PICKED,
     ZOOM,
-    baseline_layers,
     bottom_legend,
     coloured,
     picked_opacity,
@@ -24,6 +24,7 @@ from clifftop.report.drawings.units import column, number, setting_title, value_
 
 Json = dict[str, Any]
 _MOST_PANELS = 4
+_MOST_BASELINES = 40
 _PAPER = (270, 220)
 
 
@@ -54,7 +55,7 @@ def draw_learning_rate(scene: Scene) -> Drawing | None:
         caption=f"{best}{text[:1].upper()}{text[1:]}. Dashed: training without privacy. {note}".strip(),
         panels=tuple(drawn),
         data=tables,
-        per_row=len(panels),
+        per_row=max(2, len(panels)),
     )
 
 
@@ -84,8 +85,17 @@ def _baselines(scene: Scene) -> Table:
         if lr is None or lr <= 0 or not utilities.size:
             continue
         best[lr] = max(best.get(lr, -math.inf), float(utilities.mean()))
-    rates = sorted(best)
+    rates = _thinned(best)
     return {"lr": rates, "mean": [number(scene.unit.of_utility(best[lr])) for lr in rates]}
+
+
+def _thinned(best: Mapping[float, float]) -> list[float]:
+    """All learning rates, or where they are many the best of each of `_MOST_BASELINES` ranges."""
+    rates = sorted(best)
+    if len(rates) <= _MOST_BASELINES:
+        return rates
+    edges = [round(place * len(rates) / _MOST_BASELINES) for place in range(_MOST_BASELINES + 1)]
+    return [max(rates[a:b], key=lambda lr: best[lr]) for a, b in itertools.pairwise(edges)]
 
 
 def _rate_panel(scene: Scene, name: str, only: Sequence[Json], x: Json, tables: Mapping[str, Table]) -> Panel:
@@ -96,20 +106,20 @@ def _rate_panel(scene: Scene, name: str, only: Sequence[Json], x: Json, tables: 
         "encoding": {"x": x, "y": y},
     }
     several = len(tables["baselines"]["lr"]) > 1
-    under = [without] if several else baseline_layers(scene.evidence, y)
+    under = [without] if several else scene.without_privacy(y)
     return Panel(title=name, view=layered(*under, *_lines(scene, only, x, y)), height=260, paper=_PAPER)
 
 
 def _length_panel(scene: Scene, name: str, only: Sequence[Json], x: Json) -> Panel:
     y = scene.score()
     product = [*only, {"calculate": "datum.lr * datum.clip_norm", "as": "length"}]
-    view = layered(*baseline_layers(scene.evidence, y), *_lines(scene, product, x, y))
+    view = layered(*scene.without_privacy(y), *_lines(scene, product, x, y))
     return Panel(title=name, view=view, height=260, paper=_PAPER)
 
 
 def _lines(scene: Scene, only: Sequence[Json], x: Json, y: Json) -> list[Json]:
     """Points of the cells, joined by colour where there is a line to draw."""
-    hues = coloured(scene.cells, scene.hue, shape=True)
+    hues = coloured(scene.cells, None if scene.hue == "lr" else scene.hue, shape=True)
     shown: list[Json] = [{"filter": "datum.rate"}, *only]
     where = {"x": x, "y": y}
     colour = {name: channel for name, channel in hues.items() if name == "color"}
@@ -187,5 +197,5 @@ def _clip_panel(scene: Scene, name: str, only: Sequence[Json], x: Json, colour: 
         "encoding": {**where, "opacity": picked_opacity(1), "tooltip": tooltip(scene.cells)},
     }
     ring = ring_layer(list(only), {"x": x, "y": y})
-    view = layered(*baseline_layers(scene.evidence, y), line, dots, ring)
+    view = layered(*scene.without_privacy(y), line, dots, ring)
     return Panel(title=name, view=view, height=280, paper=(300, 240) if name else (560, 340))

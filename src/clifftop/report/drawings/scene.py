@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
 
 from clifftop.report.drawings.axes import EpsilonAxis, epsilon_axis, score_axis
 from clifftop.report.drawings.cells import Cells, colour_axis, private_cells
 from clifftop.report.drawings.drawing import Table
-from clifftop.report.drawings.marks import HUES, baseline
+from clifftop.report.drawings.marks import HUES, baseline, baseline_layers
 from clifftop.report.drawings.units import Unit
+from clifftop.report.wording import counted
 
 if TYPE_CHECKING:
     from clifftop.analysis.evidence import Evidence
     from clifftop.analysis.frontier import Frontier
+    from clifftop.analysis.uncertainty import Estimate
     from clifftop.report.material import Material
 
 Json = dict[str, Any]
@@ -22,8 +27,12 @@ NOISE = ("target_epsilon", "noise_multiplier")
 CLIPPING = ("clip_norm", "clipping")
 FEWEST_SEEDS = 3
 """Two seeds have an interval too, six times as wide as that of three: too wide for a band."""
-CROWD = 60
-"""With more cells than this, points are small and faint, and carry no bars."""
+FEW_CELLS = 60
+"""Up to so many cells carry bars."""
+FEW_FRONT = 4
+RANGES = 12
+CROWD = 150
+"""With more cells than this, points are small, faint and of one shape."""
 
 
 @final
@@ -63,6 +72,27 @@ class Scene:
         found = () if self.frontier is None else self.frontier.front
         return tuple(index for index in found if index in self.cells.place)
 
+    @cached_property
+    def along(self) -> tuple[int, ...]:
+        """Cells to look at along the budget: the front's, or if it has few the best of each range."""
+        if len(self.front) >= FEW_FRONT:
+            return self.front
+        finite = np.flatnonzero(np.isfinite(self.cells.epsilon) & (self.cells.epsilon > 0))
+        logs = np.log(self.cells.epsilon[finite])
+        width = max(float(np.ptp(logs)), 1e-9) / RANGES if finite.size else 1.0
+        best: dict[int, int] = {}
+        for place, log in zip(finite.tolist(), logs.tolist(), strict=True):
+            of = min(RANGES - 1, int((log - float(logs.min())) / width))
+            if of not in best or self.cells.utility[place] > self.cells.utility[best[of]]:
+                best[of] = place
+        return tuple(self.cells.items[best[of]].index for of in sorted(best))
+
+    @property
+    def along_text(self) -> str:
+        """Which cells `along` are."""
+        found = counted(len(self.along), "cell")
+        return f"the {found} on the front" if self.along == self.front else f"the best {found} along epsilon"
+
     @property
     def joined(self) -> Json:
         """The transform that gives rows of other tables what ``cells`` knows of their cell."""
@@ -79,13 +109,22 @@ class Scene:
         """Whether there are too many cells to draw each with all that is known of it."""
         return len(self.cells.items) > CROWD
 
+    @cached_property
+    def baseline(self) -> Estimate | None:
+        """The score without privacy at the setting where it does best."""
+        return baseline(self.evidence)
+
+    def without_privacy(self, channel: Json) -> list[Json]:
+        """The layers that show it on a channel of scores."""
+        return baseline_layers(self.baseline, self.unit, channel)
+
     def score(self, field: str = "mean", *, of: Sequence[float | None] | None = None) -> Json:
         """The channel of scores: of all cells, or with room for ``of`` alone; the baseline in sight."""
-        found = baseline(self.evidence)
+        found = self.baseline
         more = [] if found is None else [self.unit.shown(found.mean)]
         if of is not None:
             return score_axis(field, self.unit, [*of, *more])
-        ends = [] if self.crowded else [*self.cells.lower, *self.cells.upper]
+        ends = [] if len(self.cells.items) > FEW_CELLS else [*self.cells.lower, *self.cells.upper]
         return score_axis(field, self.unit, [*self.cells.mean, *ends, *more])
 
     def seeds_text(self) -> str:

@@ -9,18 +9,16 @@ from typing import Any
 from clifftop.analysis.uncertainty import estimate
 from clifftop.report.drawings.axes import score_axis
 from clifftop.report.drawings.cells import shown_interval
-from clifftop.report.drawings.drawing import Drawing, Panel, Table, layered, spread
+from clifftop.report.drawings.drawing import Drawing, Panel, Table, layered
 from clifftop.report.drawings.marks import HUES, PICKED, bottom_legend, picked_opacity
 from clifftop.report.drawings.scene import Scene
 from clifftop.report.drawings.units import epsilon_number, number, unit_of
 from clifftop.report.look import shapes
-from clifftop.report.wording import counted
 
 Json = dict[str, Any]
 WHOLE = ("ece", "brier", "loss")
 TITLES = {"ece": "expected calibration error", "brier": "Brier score", "loss": "loss"}
 _PART = re.compile(r"(?P<score>[^\[]+)\[(?P<kind>class|group)=(?P<part>.*)\]")
-_MOST_CELLS = 40
 
 
 def draw_calibration(scene: Scene) -> Drawing | None:
@@ -30,13 +28,19 @@ def draw_calibration(scene: Scene) -> Drawing | None:
         return None
     table = _table(scene, {name: (name, "") for name in names})
     panels = tuple(_panel(scene, name, TITLES[name], table, "whole_scores", []) for name in names)
+    bars = " Bars: 95% interval over seeds." if scene.has_intervals else ""
     return Drawing(
         name="calibration",
-        title="Calibration and loss against epsilon",
-        caption=f"{_which(scene)} Lower is better. Bars: 95% interval over seeds.",
+        title=f"{_listed([TITLES[name] for name in names])} against epsilon",
+        caption=f"{_which(scene)} Lower is better.{bars}",
         panels=panels,
         data={"whole_scores": table},
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    text = ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+    return text[:1].upper() + text[1:]
 
 
 def draw_classes(scene: Scene) -> Drawing | None:
@@ -81,29 +85,24 @@ def _natural(part: str) -> tuple[int, float, str]:
 
 
 def _metrics(scene: Scene) -> list[str]:
-    return list(dict.fromkeys(name for cell in _cells(scene) for name in scene.evidence.cells[cell].scores))
+    return list(dict.fromkeys(name for cell in scene.along for name in scene.evidence.cells[cell].scores))
 
 
 def _measured(scene: Scene, metric: str) -> bool:
     evidence = scene.evidence
-    return any(evidence.measured(evidence.cells[cell], metric)[1].size for cell in _cells(scene))
-
-
-def _cells(scene: Scene) -> list[int]:
-    """The front's cells; all of a small sweep without one."""
-    return spread(scene.front or [cell.index for cell in scene.cells.items], _MOST_CELLS)
+    return any(evidence.measured(evidence.cells[cell], metric)[1].size for cell in scene.along)
 
 
 def _which(scene: Scene) -> str:
-    found = counted(len(_cells(scene)), "cell")
-    return f"The {found} on the front, at their epsilons." if scene.front else f"{found} at their epsilons."
+    text = scene.along_text
+    return f"{text[:1].upper()}{text[1:]}, at their epsilons."
 
 
 def _table(scene: Scene, metrics: dict[str, tuple[str, str]]) -> Table:
     """A row a cell and metric; scores as they are shown."""
     columns = ("cell", "epsilon", "score", "part", "mean", "lower", "upper")
     table: Table = {name: [] for name in columns}
-    for index in _cells(scene):
+    for index in scene.along:
         cell = scene.evidence.cells[index]
         epsilon = epsilon_number(float(scene.cells.epsilon[scene.cells.place[index]]))
         for metric, (score, part) in metrics.items():

@@ -24,28 +24,23 @@ _BEYOND = 4
 
 def draw_seeds(scene: Scene) -> Drawing | None:
     """The scores of each seed for the front's cells, and the interval's half width against seeds."""
-    cells = [cell for cell in _chosen(scene) if scene.cells.n[scene.cells.place[cell]] > 1]
+    cells = [cell for cell in spread(scene.along, _CELLS) if scene.cells.n[scene.cells.place[cell]] > 1]
     if not cells:
         return None
     labels = _labels(scene, cells)
     scores, widths = _scores(scene, cells, labels), _widths(scene, cells, labels)
     cut = int(scene.cells.n.max()) > _DOTS
     dots = f"{_DOTS} of the seeds, evenly spaced by rank" if cut else "one seed each"
-    which = "cells on the front" if scene.front else "some private cells"
     return Drawing(
         name="seeds",
         title="How far seeds differ, and what more of them would tell",
-        caption=f"Left: {which}, by rising epsilon; dots are {dots}, diamonds their mean with its 95% "
-        "interval. Right: half the width of that interval over the first seeds, and dashed what the spread "
-        "over all seeds foretells for more.",
+        caption=f"Left: {scene.along_text}, by rising epsilon; dots are {dots}, diamonds their mean with its "
+        "95% interval. Right: half the width of that interval over the first seeds, and dashed what the "
+        "spread over all seeds foretells for more.",
         panels=(_strip(scene, labels, scores), _shrinking(scene, labels, widths)),
         data={**scene.tables, "seed_scores": scores, "seed_widths": widths},
         per_row=2,
     )
-
-
-def _chosen(scene: Scene) -> list[int]:
-    return spread(scene.front or [cell.index for cell in scene.cells.items], _CELLS)
 
 
 def _labels(scene: Scene, cells: Sequence[int]) -> dict[int, str]:
@@ -102,7 +97,9 @@ def _steps(first: int, last: int) -> list[int]:
 
 def _strip(scene: Scene, labels: Mapping[int, str], scores: Table) -> Panel:
     order = list(labels.values())
-    x = score_axis("score", scene.unit, scores["score"], headroom=False)
+    places = [scene.cells.place[cell] for cell in labels]
+    ends = [*scene.cells.lower[places].tolist(), *scene.cells.upper[places].tolist()]
+    x = score_axis("score", scene.unit, [*scores["score"], *ends], headroom=False)
     axis = {"labelLimit": 260, "grid": False, "ticks": False, "domain": False}
     y = {"field": "label", "type": "nominal", "title": None, "sort": order, "axis": axis}
     told = [
@@ -147,8 +144,7 @@ def _shrinking(scene: Scene, labels: Mapping[int, str], widths: Table) -> Panel:
     shown = list(dict.fromkeys(widths["label"]))
     longest = max(map(len, shown), default=0)
     x = number_axis("seeds", "seeds", widths["seeds"], grid=True)
-    title = f"half width, {scene.unit.difference}"
-    y = number_axis("half", title, widths["half"], grid=True)
+    y = number_axis("half", "half width", widths["half"], grid=True)
     colour = {
         "field": "label",
         "type": "nominal",
@@ -157,7 +153,7 @@ def _shrinking(scene: Scene, labels: Mapping[int, str], widths: Table) -> Panel:
         "legend": bottom_legend(len(shown), longest=longest),
     }
     return Panel(
-        title="Half width of the 95% interval",
+        title=f"Half width of the 95% interval, {scene.unit.difference}",
         view=layered(*_width_layers({"x": x, "y": y, "color": colour})),
         height=max(220, 24 * len(labels) + 30),
         paper=(300, 220),

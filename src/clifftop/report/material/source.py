@@ -170,7 +170,8 @@ def _caveats(sweep: Sweep | None) -> tuple[str, ...]:
 
 def _of_study(folder: Path, results: Results) -> Source:
     config = results.config
-    runs = _runs_of(results) if not (folder / STORE_FILE).is_file() else _stored_runs(folder, results)
+    has_store = (folder / STORE_FILE).is_file()
+    runs = _stored_runs(folder, results) if has_store else _runs_of(results)
     return Source(
         folder=folder,
         name=config.study,
@@ -185,9 +186,15 @@ def _of_study(folder: Path, results: Results) -> Source:
         counts=_counts(runs),
         epsilons=results.epsilons,
         caveats=config.caveats,
+        facts=_facts(folder) if has_store else None,
         training_seconds=results.metadata.training_seconds,
         reference_lr=config.lrs[0],
     )
+
+
+def _facts(folder: Path) -> Facts | None:
+    with Store.read(folder) as store:
+        return read_facts(store)
 
 
 def _stored_runs(folder: Path, results: Results) -> pl.DataFrame:

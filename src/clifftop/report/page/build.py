@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from clifftop.report.material import Material
 
 FILE_NAME = "report.html"
+_HEAD = 100_000
+_FIGURES = re.compile(r'<meta name="clifftop-figures" content="([^"]*)">')
+_FILE = re.compile(r"(?:^| )(\w+\.(?:png|svg|pdf))(?= |$)")
 Tell = Callable[[str], None]
 
 
@@ -43,7 +47,8 @@ def build_page(
 ) -> BuiltPage:
     """Write the page of a sweep's or a study's folder, and its charts as files beside it.
 
-    Everything is made in memory first and then written together, each file whole or not at all.
+    Everything is made in memory first and then written together, each file whole or not at all. Charts that
+    an earlier report of that name wrote and this one does not have are removed.
 
     Args:
         folder: what a sweep or a study wrote; nothing in it is changed but the files of the report.
@@ -66,9 +71,21 @@ def build_page(
     say("drawing charts")
     drawn = drawings(material)
     page = (Path(folder) / FILE_NAME) if out is None else out
-    files = _files(material, drawn, page.name, formats, say)
-    write_all(page.parent, files)
-    return BuiltPage(page=page, figures=tuple(page.parent / name for name in files if name != page.name))
+    names = [f"{drawing.name}.{form}" for drawing in drawn for form in formats]
+    before = _figures_of(page)
+    write_all(page.parent, _files(material, drawn, page.name, formats, say))
+    for name in before - set(names):
+        (page.parent / name).unlink(missing_ok=True)
+    return BuiltPage(page=page, figures=tuple(page.parent / name for name in names))
+
+
+def _figures_of(page: Path) -> set[str]:
+    """The charts' files that an earlier page says it came with: plain names, so none lies elsewhere."""
+    if not page.is_file():
+        return set()
+    head = page.read_text(encoding="utf-8", errors="replace")[:_HEAD]
+    found = _FIGURES.search(head)
+    return set(_FILE.findall(found[1])) if found else set()
 
 
 def _files(
@@ -77,7 +94,9 @@ def _files(
     from clifftop.report.page.render import render_page
 
     say("writing the page")
-    files = {name: render_page(material, drawn, digest=_digest(material.folder)).encode()}
+    made = [f"{drawing.name}.{form}" for drawing in drawn for form in formats]
+    page = render_page(material, drawn, digest=_digest(material.folder), figures=made)
+    files = {name: page.encode()}
     for drawing in drawn:
         for form in formats:
             say(f"drawing {drawing.name}.{form}")

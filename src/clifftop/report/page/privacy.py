@@ -17,7 +17,7 @@ from clifftop.report.page.blocks import (
     StaticTable,
 )
 from clifftop.report.page.texts import epsilon_entry
-from clifftop.report.wording import MISSING, epsilon_claimed, plain
+from clifftop.report.wording import epsilon_claimed, epsilon_up, plain
 
 if TYPE_CHECKING:
     from clifftop.analysis.results import Epsilon, EpsilonRow
@@ -95,35 +95,36 @@ def cost_section(material: Material, drawn: Drawn) -> Section | None:
     ]
     rows = _costs(cost)
     if rows:
-        headers = ("what is released", "epsilon", "what that means")
-        caption = f"Cost of the search at delta = {plain(float(cost['delta']))}"
-        blocks.append(StaticTable(caption=caption, headers=headers, rows=rows))
+        blocks.append(FactList(rows=rows))
     blocks += drawn.charts("cost", "search")
     return Section(name="cost", title="What the search costs", short="Cost", blocks=tuple(blocks))
 
 
 _RELEASES = {
-    "single": "one run, fixed beforehand",
-    "composition": "all private runs",
-    "selection": "the best of a random number of new trials",
-    "public": "public data only",
+    "single": "One run, fixed beforehand",
+    "composition": "All private runs",
+    "selection": "The best of new trials",
+    "public": "Public data only",
 }
 
 
-def _costs(cost: Mapping[str, Any]) -> tuple[tuple[Entry, ...], ...]:
+def _costs(cost: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What may be released, at which epsilon, and what that means."""
     said = cost.get("sentences", {})
-    rows = []
-    for name, title in _RELEASES.items():
-        if name in said:
-            rows.append((Entry(text=title), _cost_epsilon(cost.get(name)), Entry(text=str(said[name]))))
-    return tuple(rows)
+    return tuple(
+        (f"{title}: {_bounds(cost.get(name))}", str(said[name]))
+        for name, title in _RELEASES.items()
+        if name in said
+    )
 
 
-def _cost_epsilon(found: Any) -> Entry:
-    """The upper end of a bound, or the least of several; infinity is a word in JSON."""
-    bounds = found if isinstance(found, list) else [found]
-    ends = [float(bound["epsilon_upper"]) for bound in bounds if isinstance(bound, dict)]
-    return epsilon_entry(min(ends)) if ends else Entry(text=MISSING)
+def _bounds(found: Any) -> str:
+    """Upper ends; a search by selection has one for each law of its number of trials."""
+    if isinstance(found, list):
+        laws = (f"{_bounds(bound)} ({bound['law']})" for bound in found)
+        return " or ".join(laws) or "no finite epsilon"
+    upper = float(found["epsilon_upper"])  # infinity is a word in JSON
+    return f"epsilon {epsilon_up(upper)}" if math.isfinite(upper) else "no finite epsilon"
 
 
 def card_section(material: Material, drawn: Drawn) -> Section | None:

@@ -56,15 +56,22 @@ class Figure:
     per_row: int
 
 
-def render_page(material: Material, drawings: Sequence[Drawing], *, digest: str | None = None) -> str:
+def render_page(
+    material: Material,
+    drawings: Sequence[Drawing],
+    *,
+    digest: str | None = None,
+    figures: Sequence[str] = (),
+) -> str:
     """The whole page. It asks for nothing from any network, and forbids itself to.
 
     Args:
         material: what is told.
         drawings: its charts; the one named "frontier" stands on the first screen.
         digest: SHA-256 of the study's ``results.json``, which `clifftop validate` looks for.
+        figures: names of the charts' files beside the page.
     """
-    figures = {drawing.name: _figure(drawing) for drawing in drawings}
+    drawn = {drawing.name: _figure(drawing) for drawing in drawings}
     parts = sections(material, drawings)
     keys = cited([block for section in parts for block in section.blocks])
     return (
@@ -76,9 +83,10 @@ def render_page(material: Material, drawings: Sequence[Drawing], *, digest: str 
             digest=digest,
             swept=swept(material),
             conclusions=material.conclusions,
-            first=figures.get(FIRST),
+            first=drawn.get(FIRST),
             sections=parts,
-            figures=figures,
+            figures=drawn,
+            files=figures,
             citations=[CITATIONS[key] for key in keys],
             numbers={key: place for place, key in enumerate(keys, 1)},
             styles=Markup(_joined("css", _STYLES)),
@@ -96,11 +104,12 @@ def page_script() -> str:
 
 
 def _data(material: Material, drawings: Sequence[Drawing], parts: Sequence[Section]) -> dict[str, Any]:
-    themes, configs = Themes(), page_config()
+    themes = Themes()
+    config = themes.merged(*(page_config()[name] for name in ("light", "dark")))
     wanted = {FIRST, *chart_names([block for section in parts for block in section.blocks])}
     shown = [drawing for drawing in drawings if drawing.name in wanted]
     charts = {
-        place.id: compiled(spec, configs, themes)
+        place.id: compiled(spec, config)
         for drawing in shown
         for place, spec in zip(_figure(drawing).places, drawing.page_specs(), strict=True)
     }

@@ -162,15 +162,14 @@ def cliff_section(material: Material, drawn: Drawn) -> Section | None:
         shown = unit(material.evidence)
         definitions = dict.fromkeys(test.definition for test in material.cliffs.values())
         blocks[:0] = [Paragraph(text=_sentence(text)) for text in definitions]
-        tests = list(material.cliffs.values())
-        adjusted = holm([test.p_value for test in tests])
-        rows = tuple(
-            _cliff_row(name, test, p, shown)
-            for (name, test), p in zip(material.cliffs.items(), adjusted, strict=True)
-        )
+        adjusted = holm([test.p_value for test in material.cliffs.values()])
+        searches = list(zip(material.cliffs.items(), adjusted, strict=True))
+        seen = [one for one in searches if one[0][1].steepest is not None] or searches[:1]
+        rows = tuple(_cliff_row(name, test, p, shown) for (name, test), p in _spread(seen))
+        some = "" if len(rows) == len(searches) else f"; {len(rows)} of {len(searches):,} searches"
         caption = (
             f"Steepest fall by clipping rule, in {shown.difference} with 95% intervals; p of having no "
-            f"cliff, adjusted for the number of searches (Holm)"
+            f"cliff, adjusted for the number of searches (Holm){some}"
         )
         headers = ("clipping", "verdict", "epsilon from", "to", "fall", "per doubling", "p")
         blocks.append(StaticTable(caption=caption, headers=headers, rows=rows))

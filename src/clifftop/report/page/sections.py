@@ -30,11 +30,14 @@ FIRST = "frontier"
 def sections(material: Material, drawings: Sequence[Drawing]) -> tuple[Section, ...]:
     """Every section of the page below the first screen."""
     drawn = Drawn(drawings, but=FIRST)
-    made = (make(material, drawn) for make in _ORDER)
-    return tuple(section for section in made if section is not None and section.blocks)
+    before = [make(material, drawn) for make in _BEFORE]
+    after = [make(material, drawn) for make in _AFTER]
+    found = (*before, _more_section(drawn), *after)
+    return tuple(section for section in found if section is not None and section.blocks)
 
 
-def _more_section(_: Material, drawn: Drawn) -> Section | None:
+def _more_section(drawn: Drawn) -> Section | None:
+    """The charts that no other section asked for."""
     names = drawn.rest()
     return Section(name="more", title="More charts", blocks=(Charts(names=names),)) if names else None
 
@@ -43,17 +46,19 @@ def _cells_section(_: Material, __: Drawn) -> Section | None:
     return Section(name="cells", title="All cells", short="Cells", blocks=(AllCells(),))
 
 
-_ORDER: tuple[Callable[[Material, Drawn], Section | None], ...] = (
+_Make = Callable[["Material", Drawn], Section | None]
+_BEFORE: tuple[_Make, ...] = (
     decomposition_section,
     frontier_section,
+    published_section,
     cliff_section,
     doubt_section,
     settings_section,
     training_section,
     scores_section,
-    _more_section,
+)
+_AFTER: tuple[_Make, ...] = (
     _cells_section,
-    published_section,
     cost_section,
     card_section,
     caveats_section,

@@ -12,6 +12,9 @@ from clifftop.report.wording import MINUS, MISSING, epsilon_up
 if TYPE_CHECKING:
     from clifftop.analysis.evidence import Cell, Evidence
 
+_SURE = 9
+"""Digits that no order of summing changes: 99.65 must not be 99.6 here and 99.7 there."""
+
 
 def score_entry(utility: Estimate | None, shown: Unit) -> Entry:
     """A mean as the metric has it, with its interval."""
@@ -64,9 +67,11 @@ def _setting(cell: Cell, name: str) -> Entry:
 
 
 def _number(value: float, shown: Unit) -> str:
+    value = round(value, _SURE)
     return (f"{value:.1f}" if shown.share else f"{value:.4g}").replace("-", MINUS)
 
 
 def _signed(value: float, shown: Unit) -> str:
+    value = round(value, _SURE)
     text = f"{value:.1f}" if shown.share else f"{value:.3g}"
     return text.removeprefix("-") if float(text) == 0 else text.replace("-", MINUS)

@@ -6,7 +6,6 @@ the page takes the one of its theme.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -19,7 +18,7 @@ MARK = "\N{SECTION SIGN}theme:"
 
 
 class Themes:
-    """The strings in which the specs of the two themes differ, each pair once."""
+    """The strings in which the configs of the two themes differ, each pair once."""
 
     def __init__(self) -> None:
         self._places: dict[tuple[Any, Any], int] = {}
@@ -30,7 +29,7 @@ class Themes:
         return list(self._places)
 
     def merged(self, light: Any, dark: Any) -> Any:
-        """One spec of two that have the same form; where leaves differ, the mark of the pair."""
+        """One config of two that have the same form; where leaves differ, the mark of the pair."""
         if isinstance(light, dict) and isinstance(dark, dict) and light.keys() == dark.keys():
             return {key: self.merged(value, dark[key]) for key, value in light.items()}
         if isinstance(light, list) and isinstance(dark, list) and len(light) == len(dark):
@@ -39,25 +38,20 @@ class Themes:
             return light
         if not isinstance(light, str) or not isinstance(dark, str):
             raise ValueError(
-                f"the themes of a chart may differ in colours alone, found {light!r} and {dark!r}; give both "
+                f"the themes of a page may differ in colours alone, found {light!r} and {dark!r}; give both "
                 "configs the same form"
             )
         return f"{MARK}{self._places.setdefault((light, dark), len(self._places))}"
 
 
-def compiled(spec: Json, configs: Mapping[str, Json], themes: Themes) -> Json:
-    """A Vega-Lite spec as the Vega spec of both themes, ``light`` and ``dark``."""
-    light, dark = (_vega({**spec, "config": configs[name]}) for name in ("light", "dark"))
-    return themes.merged(light, dark)
+def compiled(spec: Json, config: Json) -> Json:
+    """A Vega-Lite spec as Vega, with a merged config: its marks pass the compiler as any colour does."""
+    made = vl_convert.vegalite_to_vega({**spec, "config": config}, vl_version=VEGA_LITE)
+    made.pop("$schema", None)
+    return made
 
 
 @cache
 def javascript() -> str:
     """The Vega libraries as one script that needs nothing else and defines ``vegaEmbed``."""
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
-
-
-def _vega(spec: Json) -> Json:
-    made = vl_convert.vegalite_to_vega(spec, vl_version=VEGA_LITE)
-    made.pop("$schema", None)
-    return made

@@ -3,6 +3,7 @@
 const ROW = 29; // the height of a row in pixels, as cells.css has it
 const SPARE = 12; // rows kept above and below the view
 const ON_PAPER = 100;
+const SAMPLE = 200;
 
 class Cells {
   constructor(element, content) {
@@ -35,9 +36,18 @@ class Cells {
       if (column.hint) button.title = column.hint;
       button.addEventListener("click", () => this.sortBy(place));
       header.append(button);
+      header.style.minWidth = `${this.widest(column)}ch`;
       row.append(header);
     });
     this.head.replaceChildren(row);
+  }
+
+  // The longest text of some rows, so that columns keep their width while others scroll by.
+  widest({ kind, values }) {
+    const step = Math.max(1, Math.floor(values.length / SAMPLE));
+    let longest = 0;
+    for (let row = 0; row < values.length; row += step) longest = Math.max(longest, textOf(kind, values[row]).length);
+    return Math.min(longest, 40) + 2;
   }
 
   sortBy(place) {
@@ -75,6 +85,13 @@ class Cells {
 
   printed() {
     this.fill(0, Math.min(this.shown.length, ON_PAPER));
+    const left = this.shown.length - ON_PAPER;
+    if (left <= 0) return;
+    const row = this.body.insertRow();
+    const cell = row.insertCell();
+    cell.colSpan = this.columns.length;
+    cell.className = "words";
+    cell.textContent = `and ${left.toLocaleString("en-US")} more`;
   }
 
   fill(first, end) {
@@ -136,8 +153,8 @@ class Cells {
     const row = this.ids.indexOf(cell);
     if (row < 0) return [];
     return this.columns
-      .filter((column) => column.values[row] !== null)
-      .map((column) => [column.title, textOf(column.kind, column.values[row])]);
+      .map((column) => [column.title, textOf(column.kind, column.values[row])])
+      .filter(([, text]) => text !== "" && text !== MISSING);
   }
 }
 

@@ -19,6 +19,7 @@ class Chart {
     this.spec = spec;
     this.view = null;
     this.stale = true;
+    this.behind = false; // whether it has yet to show what is picked
     this.holdsPicks = spec.data.some((data) => data.name === STORE);
     this.rows = spec.data.reduce((sum, data) => sum + (dataSets.has(data.name) ? sizeOf(data.name) : 0), 0);
   }
@@ -55,6 +56,8 @@ class Chart {
   }
 
   showPicks() {
+    if (!this.view) return;
+    this.behind = false;
     const fields = [{ type: "E", field: "cell" }];
     this.view.data(STORE, [...picked.cells].map((cell) => ({ unit: "", fields, values: [cell] })));
     this.view.runAsync();
@@ -77,7 +80,9 @@ const onScreen = new IntersectionObserver(
     for (const entry of entries) {
       const chart = charts.get(entry.target);
       chart.isVisible = entry.isIntersecting;
-      if (entry.isIntersecting) chart.draw();
+      if (!entry.isIntersecting) continue;
+      chart.draw();
+      if (chart.behind) chart.showPicks();
     }
   },
   { rootMargin: "300px" },
@@ -90,9 +95,11 @@ function redraw(everything) {
   }
 }
 
+// Charts out of sight wait until they are looked at: a page may have ten with ten thousand marks each.
 picked.listeners.push((source) => {
   for (const chart of charts.values()) {
-    if (chart === source || !chart.view || !chart.holdsPicks) continue;
-    chart.showPicks();
+    if (chart === source || !chart.holdsPicks) continue;
+    if (chart.isVisible) chart.showPicks();
+    else chart.behind = true;
   }
 });

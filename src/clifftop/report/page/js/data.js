@@ -2,9 +2,15 @@
 
 const page = JSON.parse(document.getElementById("page-data").textContent);
 
-// A column of few distinct values is kept as { of: the values, at: the place of each row's value }.
+const LETTERS = new Map([..."abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"].map((letter, place) => [letter, place]));
+
+// A column of few distinct values is kept as `of`, these values, and `at`, a letter a row (two where there are
+// more than 64) that says which of them it has.
 function unpacked(column) {
-  return Array.isArray(column) ? column : column.at.map((place) => column.of[place]);
+  if (Array.isArray(column)) return column;
+  const { of, at } = column;
+  if (of.length <= LETTERS.size) return Array.from(at, (letter) => of[LETTERS.get(letter)]);
+  return Array.from({ length: at.length / 2 }, (_, row) => of[LETTERS.get(at[2 * row]) * LETTERS.size + LETTERS.get(at[2 * row + 1])]);
 }
 
 const dataSets = new Map(

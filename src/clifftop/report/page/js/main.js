@@ -26,6 +26,7 @@ function tellPicked() {
 picked.listeners.push(tellPicked);
 themeListeners.push(() => redraw(false));
 themeChanged();
+charts.values().next().value?.draw(); // the first one at once, even where a phone shows it only further down
 for (const chart of charts.values()) onScreen.observe(chart.place);
 document.querySelectorAll("table.sortable").forEach(makeSortable);
 document.getElementById("unpick").addEventListener("click", () => pick([], null));

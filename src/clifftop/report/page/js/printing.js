@@ -1,11 +1,14 @@
-// Paper is white and has no scroll bar: before printing every chart is drawn, light, and the table is cut.
+// Paper is white, cannot be scrolled and opens nothing: before printing every chart is drawn, light, what is
+// folded is unfolded, and the table is cut. Afterwards all is as it was.
 
 let themeOnScreen;
+let unfolded = [];
 
 addEventListener("beforeprint", () => {
   themeOnScreen = root.dataset.theme;
   root.dataset.theme = "light";
-  root.dataset.printing = "true";
+  unfolded = [...document.querySelectorAll("details:not([open])")];
+  for (const details of unfolded) details.open = true;
   redraw(true);
   if (cells) cells.printed();
 });
@@ -13,7 +16,7 @@ addEventListener("beforeprint", () => {
 addEventListener("afterprint", () => {
   if (themeOnScreen) root.dataset.theme = themeOnScreen;
   else delete root.dataset.theme;
-  delete root.dataset.printing;
+  for (const details of unfolded) details.open = false;
   redraw(false);
   if (cells) cells.show();
 });
