@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -52,6 +52,8 @@ class StepRecord:
 LAYER_FIELDS = ("clipping_bias", "bias_cosine", "signal_norm", "noise_norm")
 """What is also measured layer by layer."""
 
+_SMALL = 1 << 14  # parameters of a run
+
 ROOT_LAYER = "(model)"
 """The name of the layer that is the model itself, where it owns parameters."""
 
@@ -77,20 +79,49 @@ class Sizes:
 
     def scaled(self, size: Tensor) -> dict[str, Tensor]:
         """`LAYER_FIELDS` of the parameters as one."""
-        removed, kept, whole, signal, noise = (
-            torch.linalg.vector_norm(norms, dim=0)
-            for norms in (self.removed, self.kept, self.whole, self.signal, self.noise)
-        )
+        lengths = _joined(self.kept) * _joined(self.whole)
         return {
-            "clipping_bias": removed / size,
-            "bias_cosine": (self.dot.sum(0) / (kept * whole)).clamp(-1, 1),
-            "signal_norm": signal / size,
-            "noise_norm": noise / size,
+            "clipping_bias": _joined(self.removed) / size,
+            "bias_cosine": (self.dot.sum(0) / lengths).clamp(-1, 1),
+            "signal_norm": _joined(self.signal) / size,
+            "noise_norm": _joined(self.noise) / size,
         }
 
 
-def bias_of(clipped: Params, removed: Params) -> Sizes:
-    """How the clipped sum lies to the sum."""
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """How a clipped sum lies to the sum, and the noise to both: as a whole, and by parameter if asked.
+
+    ``kept`` is the clipped sum as `_as_one` gives it.
+    """
+
+    names: tuple[str, ...]
+    kept: Params
+    whole: Sizes
+    parts: Sizes | None
+
+    def with_noise(self, clipped: Params, noisy: Params, *, is_reduced: bool) -> Compared:
+        """The same beside the noise; ``is_reduced`` if ``clipped`` has become the sum over all processes."""
+        noisy = {name: noisy[name] for name in self.names}
+        kept = _as_one(clipped) if is_reduced else self.kept
+        whole = _with_noise(self.whole, kept, _as_one(noisy), is_reduced=is_reduced)
+        parts = self.parts and _with_noise(self.parts, clipped, noisy, is_reduced=is_reduced)
+        return replace(self, whole=whole, parts=parts)
+
+
+def compared(clipped: Params, removed: Params, *, per_layer: bool) -> Compared:
+    """A clipped sum beside what clipping took away."""
+    names, kept = tuple(clipped), _as_one(clipped)
+    removed = {name: removed[name] for name in names}
+    return Compared(
+        names=names,
+        kept=kept,
+        whole=_sizes(kept, _as_one(removed)),
+        parts=_sizes(clipped, removed) if per_layer else None,
+    )
+
+
+def _sizes(clipped: Params, removed: Params) -> Sizes:
     whole: list[Tensor] = []
     dots: list[Tensor] = []
     for name, value in clipped.items():  # one at a time: a whole sum more would be memory
@@ -102,11 +133,23 @@ def bias_of(clipped: Params, removed: Params) -> Sizes:
     return Sizes(
         removed=norms_of(removed),
         kept=kept,
-        whole=torch.stack(whole),
-        dot=torch.stack(dots),
+        whole=_stacked(whole),
+        dot=_stacked(dots),
         signal=kept,
-        noise=torch.zeros_like(kept),
+        noise=kept,  # not known yet
     )
+
+
+def _with_noise(sizes: Sizes, kept: Params, noisy: Params, *, is_reduced: bool) -> Sizes:
+    noise = norms_of({name: value - kept[name] for name, value in noisy.items()})
+    return replace(sizes, noise=noise, signal=norms_of(kept) if is_reduced else sizes.signal)
+
+
+def _as_one(values: Params) -> Params:
+    """The tensors of a small model side by side: copies cost less there than an operation on each."""
+    if sum(value.numel() // max(1, len(value)) for value in values.values()) > _SMALL:
+        return values
+    return {"": torch.cat([value.reshape(len(value), -1) for value in values.values()], 1)}
 
 
 def layers_of(names: Iterable[str]) -> dict[str, list[str]]:
@@ -130,8 +173,8 @@ def _by_layer(names: Sequence[str], sizes: Sizes, size: Tensor) -> dict[str, Ten
     }
 
 
-def record_of(seen: Seen, mask: Tensor, sizes: Sizes, size: Tensor, *, names: Sequence[str]) -> StepRecord:
-    """What a step looked like; layer by layer for the parameters ``names``, none if it is empty."""
+def record_of(seen: Seen, mask: Tensor, sums: Compared, size: Tensor) -> StepRecord:
+    """What a step looked like."""
     count = mask.sum(1)
     norms = seen.sq_norms.sum(-1).sqrt()
     finite = torch.isfinite(norms) & torch.isfinite(seen.losses)
@@ -149,16 +192,25 @@ def record_of(seen: Seen, mask: Tensor, sizes: Sizes, size: Tensor, *, names: Se
         norm_median=quantiles[:, 1],
         norm_q90=quantiles[:, 2],
         num_nonfinite=(mask & ~finite).sum(1),
-        layers=_by_layer(names, sizes, size),
-        **sizes.scaled(size),
+        layers={} if sums.parts is None else _by_layer(sums.names, sums.parts, size),
+        **sums.whole.scaled(size),
     )
 
 
 def norm_of(values: Params, *, like: Tensor) -> Tensor:
     """The L2 norm of each run's tensors as one, ``(R,)``."""
-    return torch.linalg.vector_norm(norms_of(values), dim=0) if values else torch.zeros_like(like)
+    return _joined(norms_of(values)) if values else torch.zeros_like(like)
 
 
 def norms_of(values: Params) -> Tensor:
     """The L2 norm of each tensor, ``(P, R)``."""
-    return torch.stack([torch.linalg.vector_norm(v.reshape(len(v), -1), dim=1) for v in values.values()])
+    return _stacked([torch.linalg.vector_norm(v.reshape(len(v), -1), dim=1) for v in values.values()])
+
+
+def _stacked(rows: Sequence[Tensor]) -> Tensor:
+    return rows[0][None] if len(rows) == 1 else torch.stack(list(rows))
+
+
+def _joined(norms: Tensor) -> Tensor:
+    """One norm of P, ``(R,)``."""
+    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(norms, dim=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from clifftop.flow import Batch, ClippedSum, NoisySum, Params
 from clifftop.gradients.base import GradientEngine, PerExampleLoss
 from clifftop.plan import PrivacyPlan
-from clifftop.private_gradient.record import StepRecord, bias_of, norms_of, record_of
+from clifftop.private_gradient.record import StepRecord, compared, record_of
 from clifftop.private_gradient.summing import PrivacyState, Streams, Summing, clipped_sum
 
 Reduce = Callable[[ClippedSum], ClippedSum]
@@ -77,7 +76,9 @@ def private_gradient(
     if watch is not None:
         watch(batch.mask, seen.weights)
     # Before `reduce`, which may work in place: what was removed is this process's own.
-    bias = bias_of(clipped.value, seen.removed) if diagnose and seen.removed is not None else None
+    sums = None
+    if diagnose and seen.removed is not None:
+        sums = compared(clipped.value, seen.removed, per_layer=per_layer)
     if reduce is not None:
         clipped = reduce(clipped)
     noisy, noise_state = plan.noise(clipped, state.noise, streams)
@@ -87,11 +88,9 @@ def private_gradient(
         noise_std=noisy.noise_std / size,
     )
     record = None
-    if bias is not None:
-        noise = {name: noisy.value[name] - clipped.value[name] for name in noisy.value}
-        signal = bias.kept if reduce is None else norms_of(clipped.value)
-        sizes = replace(bias, signal=signal, noise=norms_of(noise))
-        record = record_of(seen, batch.mask, sizes, size, names=tuple(clipped.value) if per_layer else ())
+    if sums is not None:
+        sums = sums.with_noise(clipped.value, noisy.value, is_reduced=reduce is not None)
+        record = record_of(seen, batch.mask, sums, size)
     return mean, PrivacyState(clipping=summed.state, noise=noise_state), record
 
 

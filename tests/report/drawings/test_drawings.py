@@ -219,6 +219,11 @@ def test_on_paper_nothing_waits_for_a_pointer(by_name):
     assert '"picked"' not in text
     assert "tooltip" not in text
     assert len(view["layer"]) == len(by_name["frontier"].panels[0].view["layer"]) - 1, "the ring is gone"
+    bars = still(by_name["marginal"].panels[0].view)["layer"][0]["encoding"]
+    assert bars["strokeWidth"] == {"value": 0}, "nothing is picked"
+    points = next(layer for layer in view["layer"] if "fillOpacity" in layer["encoding"])
+    assert points["encoding"]["fillOpacity"] == {"value": 0.9}
+    assert points["encoding"]["opacity"] == {"value": 1}, "else a PDF has a group for every point"
 
 
 def test_captions_and_titles_are_sentences(drawn):

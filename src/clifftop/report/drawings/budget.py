@@ -51,13 +51,14 @@ def _marginal_layers(x: Json, y: Json) -> list[Json]:
     bars = {
         "data": {"name": "marginal"},
         "params": [PICKED],
-        "mark": {"type": "rect", "clip": True},
+        "mark": {"type": "rect", "style": "step", "clip": True},
         "encoding": {
             "x": x,
             "x2": {"field": "epsilon_high"},
             "y": y,
             "y2": {"datum": 0},
             "opacity": {"condition": {"test": "datum.told", "value": 0.75}, "value": 0.3},
+            "strokeWidth": {"condition": {"param": "picked", "empty": False, "value": 2}, "value": 0},
             "tooltip": told,
         },
     }

@@ -156,7 +156,7 @@ def _still_encoding(encoding: Json, *, filled: bool) -> Json:
     every mark, which costs a PDF of ten thousand some megabytes.
     """
     plain = {
-        channel: {"value": value["condition"]["value"]} if _is_conditional(value) else value
+        channel: _resting(value) if _is_conditional(value) else value
         for channel, value in encoding.items()
         if channel != "tooltip"
     }
@@ -167,6 +167,12 @@ def _still_encoding(encoding: Json, *, filled: bool) -> Json:
 
 def _is_conditional(value: Any) -> bool:
     return isinstance(value, dict) and "param" in value.get("condition", {})
+
+
+def _resting(channel: Json) -> Json:
+    """The value while nothing is picked: that of the picked, unless it takes a pick."""
+    condition = channel["condition"]
+    return {"value": condition["value"] if condition.get("empty", True) else channel["value"]}
 
 
 def _waits(layer: Json) -> bool:

@@ -125,6 +125,7 @@ def _styles(theme: Theme) -> dict[str, Any]:
         "text-ink": {**words, "color": theme.ink},
         "text-muted": {**words, "color": theme.muted},
         "fall": {"color": theme.muted, "fillOpacity": 0.12, "stroke": theme.ink, "strokeWidth": 1.3},
+        "step": {"color": theme.shades.category[0], "stroke": theme.ink},
         "tile": {"stroke": theme.surface, "strokeWidth": 1},
         "text-on-low": {**words, "color": "#FFFFFF"},
         "text-on-high": {**words, "color": "#16191D"},

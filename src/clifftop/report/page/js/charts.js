@@ -10,7 +10,7 @@ function themed(part) {
   if (Array.isArray(part)) return part.map(themed);
   if (part && typeof part === "object") return Object.fromEntries(Object.entries(part).map(([key, value]) => [key, themed(value)]));
   const pair = typeof part === "string" && PAIR.exec(part);
-  return pair ? page.themes[Number(pair[1])][Number(isDark())] : part;
+  return page.themes[pair?.[1]]?.[Number(isDark())] ?? part;
 }
 
 class Chart {
