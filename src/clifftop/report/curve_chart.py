@@ -10,7 +10,9 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from clifftop.report.look import Look, on_paper, shapes
+from clifftop.report.drawings.axes import log_domain, log_ticks
+from clifftop.report.drawings.look import PAPER, config
+from clifftop.report.shades import shapes
 from clifftop.report.wording import short_labels
 
 WIDE = 30.0
@@ -66,13 +68,12 @@ class CurveChart:
 
     def spec(self) -> dict[str, Any]:
         """The Vega-Lite spec. Errors: ValueError if no point is finite."""
-        look = on_paper(width=560, height=360, legend="right")
         labels, values = self._values()
         if not values:
             raise ValueError(f"a plot needs a finite {self.y.title}, found none; add noise, or raise delta")
         x = _axis(alt.X, "x", self.x.title, [value["x"] for value in values])
         y = _axis(alt.Y, "upper", f"{self.y.title}, certified", [value["upper"] for value in values])
-        base = alt.Chart(alt.InlineData(values=values)).encode(x=x, **self._by_series(look, labels))
+        base = alt.Chart(alt.InlineData(values=values)).encode(x=x, **self._by_series(labels))
         layers = [
             base.mark_area(opacity=0.2).encode(y=y, y2="lower:Q"),
             base.mark_line(strokeWidth=2).encode(y=y),
@@ -80,8 +81,8 @@ class CurveChart:
         if max(sum(value["series"] == label for value in values) for label in labels) <= FEW:
             layers.append(self._points(base.encode(y=y), labels))
         title = alt.TitleParams(text=self.title, subtitle=self.subtitle)
-        chart = alt.LayerChart(layer=layers, width=look.width, height=look.height, title=title)
-        return {**chart.to_dict(validate=False), "config": look.config() | {"padding": 12}}
+        chart = alt.LayerChart(layer=layers, width=560, height=360, title=title)
+        return {**chart.to_dict(validate=False), "config": config(PAPER) | {"padding": 12}}
 
     def _values(self) -> tuple[list[str], list[dict[str, Any]]]:
         """The labels of the lines, and every finite point."""
@@ -100,8 +101,8 @@ class CurveChart:
         ]
         return list(labels.values()) or [""], values
 
-    def _by_series(self, look: Look, labels: list[str]) -> dict[str, Any]:
-        colors = alt.Scale(domain=labels, range=list(look.palette.clips(len(labels))))
+    def _by_series(self, labels: list[str]) -> dict[str, Any]:
+        colors = alt.Scale(domain=labels, range=list(PAPER.shades.clips(len(labels))))
         legend = None if self.series is None else alt.Legend(orient="right", symbolOpacity=1)
         title = "" if self.series is None else self.series.title
         return {"color": alt.Color("series:N", title=title, scale=colors, legend=legend)}
@@ -135,27 +136,3 @@ def _format(domain: tuple[float, float]) -> str:
 
 def _vega_lite_version() -> str:
     return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-
-
-def log_domain(values: Sequence[float], *, room: float = 1.4) -> tuple[float, float]:
-    """A log axis that holds ``values`` with a little room at both ends.
-
-    >>> log_domain([1.0, 100.0], room=2.0)
-    (0.5, 200.0)
-    """
-    return (min(values) / room, max(values) * room) if values else (0.1, 10.0)
-
-
-def log_ticks(domain: tuple[float, float]) -> list[float]:
-    """Powers of ten within ``domain``, at most eight; with 2 and 5 times them where they are few.
-
-    >>> log_ticks((0.5, 2000.0)), log_ticks((0.8, 7.0))
-    ([1.0, 10.0, 100.0, 1000.0], [1.0, 2.0, 5.0])
-    """
-    low, high = math.floor(math.log10(domain[0])), math.ceil(math.log10(domain[1]))
-    every = max(1, math.ceil((high - low - 1) / 8))
-    powers = [float(f"1e{power}") for power in range(low, high + 1, every)]
-    coarse = [tick for tick in powers if domain[0] <= tick <= domain[1]]
-    if len(coarse) > 2:
-        return coarse
-    return [tick * power for power in powers for tick in (1, 2, 5) if domain[0] <= tick * power <= domain[1]]

@@ -10,6 +10,9 @@ from clifftop.analysis.cliffs.detect import WITHIN, CliffTest, detect_cliff
 if TYPE_CHECKING:
     from clifftop.analysis.evidence import Cell, Evidence
 
+MOST_NORMS = 12
+"""Clip norms that are searched one by one, at most."""
+
 
 def cliffs_by_rule(
     evidence: Evidence, *, alpha: float = 0.05, within: float = WITHIN, chance: float | None = None
@@ -17,7 +20,8 @@ def cliffs_by_rule(
     """A search for a cliff with each clipping rule, and with each clip norm where a rule has several.
 
     The keys are the rule's name, and ``"RULE, clip norm C"``; a rule's own entry is that of its best clip
-    norm at every level. What else the sweep varies (the learning rate, say) is tuned in every entry, on the
+    norm at every level. A rule with more than `MOST_NORMS` clip norms, as a random search has, gets no others.
+    What else the sweep varies (the learning rate, say) is tuned in every entry, on the
     other half of the seeds. Each search has its own ``alpha``: pass the p-values through `stated` before
     several are printed.
 
@@ -40,7 +44,7 @@ def cliffs_by_rule(
         for cell in cells:
             by_norm.setdefault(cell.number("clip_norm"), []).append(cell)
         found[rule] = detect_cliff(evidence, cells=cells, alpha=alpha, within=within, chance=chance)
-        if len(by_norm) > 1:
+        if 1 < len(by_norm) <= MOST_NORMS:
             for norm in sorted(by_norm, key=lambda value: (value is None, value or 0.0)):
                 name = f"{rule}, no clip norm" if norm is None else f"{rule}, clip norm {norm:g}"
                 found[name] = detect_cliff(

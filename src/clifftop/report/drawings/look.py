@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, final
 
-from clifftop.report.look import DARK, LIGHT, Shades
+from clifftop.report.shades import DARK, LIGHT, Shades
 
 SANS = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, Liberation Sans, sans-serif"
 PRINT = "Helvetica, Arial, Liberation Sans, sans-serif"

@@ -10,7 +10,7 @@ from clifftop.analysis.evidence import Arm, Evidence
 from clifftop.analysis.uncertainty import Estimate, estimate
 from clifftop.report.drawings.cells import FEW, Cells, shown_interval
 from clifftop.report.drawings.units import Unit, column, number, setting_title
-from clifftop.report.look import shapes
+from clifftop.report.shades import shapes
 
 Json = dict[str, Any]
 

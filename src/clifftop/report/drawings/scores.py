@@ -13,7 +13,7 @@ from clifftop.report.drawings.drawing import Drawing, Panel, Table, layered
 from clifftop.report.drawings.marks import HUES, PICKED, bottom_legend, picked_opacity
 from clifftop.report.drawings.scene import Scene
 from clifftop.report.drawings.units import epsilon_number, number, unit_of
-from clifftop.report.look import shapes
+from clifftop.report.shades import shapes
 
 Json = dict[str, Any]
 WHOLE = ("ece", "brier", "loss")
