@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import final
 
 from clifftop import accounting
-from clifftop.clipping import Flat
+from clifftop.clipping import Flat, Unclipped
 from clifftop.lab import RunSpec
 from clifftop.noise import Gaussian
 from clifftop.plan import PrivacyPlan
@@ -151,8 +151,6 @@ class Study:
 
     def _counterfactuals(self, grid: Grid) -> list[PrivacyPlan]:
         """Each cell's clipping without noise, and its noise without clipping; none that the grid has."""
-        from clifftop.clipping import Unclipped
-
         clipped = [self.plan(0.0, clip) for clip in grid.clip_norms if 0.0 not in grid.noise_multipliers]
         noised = [
             replace(self.plan(sigma, clip), clipping=Unclipped(noise_scale=clip))

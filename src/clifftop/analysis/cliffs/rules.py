@@ -20,10 +20,9 @@ def cliffs_by_rule(
     """A search for a cliff with each clipping rule, and with each clip norm where a rule has several.
 
     The keys are the rule's name, and ``"RULE, clip norm C"``; a rule's own entry is that of its best clip
-    norm at every level. A rule with more than `MOST_NORMS` clip norms, as a random search has, gets no others.
-    What else the sweep varies (the learning rate, say) is tuned in every entry, on the
-    other half of the seeds. Each search has its own ``alpha``: pass the p-values through `stated` before
-    several are printed.
+    norm at every level. A rule with more than `MOST_NORMS` clip norms, as a random search has, has no others.
+    What else the sweep varies (the learning rate, say) is tuned in every entry, on the other half of the
+    seeds. Each search has its own ``alpha``: pass the p-values through `stated` before several are printed.
 
     >>> from clifftop.testing.frontiers import crossed, simulated_evidence
     >>> import numpy as np

@@ -14,11 +14,11 @@ import polars as pl
 from clifftop.analysis.evidence import Evidence, evidence_of
 from clifftop.analysis.evidence.build import arms
 from clifftop.analysis.results import FILE_NAME, EpsilonRow, Results, load_results
-from clifftop.codec import CodecError, from_json
+from clifftop.codec import CodecError
 from clifftop.lab.contract import StoreError
 from clifftop.lab.facts import Facts, read_facts
 from clifftop.lab.store import STORE_FILE, Store
-from clifftop.lab.sweep import Sweep
+from clifftop.lab.sweep import Sweep, sweep_from_json
 from clifftop.lab.sweep.choices import SharingMode
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _sweep(text: bytes | None) -> Sweep | None:
     if text is None:
         return None
     try:
-        return from_json(text.decode(), Sweep)
+        return sweep_from_json(text.decode())
     except CodecError:
         return None
 
