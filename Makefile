@@ -31,6 +31,7 @@ study: $(STAMPS)/lab ## run the paper's study and what answers it; prints where 
 
 test: $(STAMPS)/dev ## run every test, a file a core
 	@if command -v chromium >/dev/null; then export CLIFFTOP_REQUIRE_BROWSER=1; fi; \
+	export CLIFFTOP_SCREENSHOTS="$(CURDIR)/out/screenshots"; \
 	if [ -d /usr/share/datasets/fashion-mnist ]; then export CLIFFTOP_REQUIRE_DATA=1; fi; \
 	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 

@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clifftop.analysis.configurations import BySeed, Cell, Configuration, paired
-from clifftop.analysis.uncertainty import Estimate, estimate
+from clifftop.analysis.inference.held_out import cross_fitted, fitted_estimate
+from clifftop.analysis.uncertainty import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +25,8 @@ class BestLr:
     Attributes:
         configuration: the cell at the learning rate of the highest mean accuracy. That mean is
             optimistic, because it was chosen for being high.
-        accuracy_held_out: accuracy when each seed uses the learning rate that is best on the *other*
-            seeds: free of that optimism. With one seed there is nothing to hold out: None.
+        accuracy_held_out: accuracy at the learning rate that is best on the *other* half of the seeds
+            (`clifftop.analysis.inference.cross_fitted`): free of that optimism. None with one seed.
     """
 
     configuration: Configuration
@@ -42,8 +44,8 @@ class ClippingCost:
         lost_at_first_lr: accuracy lost there against the best baseline, paired by seed.
         best_lr: the learning rate that does best in this cell.
         lost_at_best_lr: accuracy lost there.
-        recovered: accuracy gained over ``first_lr`` when each seed uses the learning rate that is best
-            on the other seeds, paired by seed; None with one seed.
+        recovered: accuracy gained over ``first_lr`` by the learning rate that is best on the other half of
+            the seeds, paired by seed; None with one seed.
     """
 
     clip_norm: float
@@ -110,23 +112,10 @@ def _best_clip_norm(rivals: Sequence[Cell]) -> BestClipNorm:
     )
 
 
-def held_out_accuracy(by_lr: Mapping[float, BySeed]) -> BySeed:
-    """Each seed's accuracy at the learning rate that is best on all other seeds.
-
-    Only seeds that every learning rate has are used; empty below two of them. Of equal learning
-    rates the first is taken.
-
-    >>> held_out_accuracy({0.1: {1: 0.5, 2: 0.9, 3: 0.6}, 1.0: {1: 0.8, 2: 0.7, 3: 0.7}})
-    {1: 0.5, 2: 0.7, 3: 0.7}
-    """
+def _table(by_lr: Mapping[float, BySeed]) -> NDArray[np.float64]:
+    """``(learning rates, seeds)`` of the seeds that all of them have."""
     seeds = sorted(set.intersection(*(set(by_seed) for by_seed in by_lr.values())))
-    if len(seeds) < 2:
-        return {}
-    accuracies = np.array([[by_seed[seed] for seed in seeds] for by_seed in by_lr.values()])
-    others = (accuracies.sum(axis=1, keepdims=True) - accuracies) / (len(seeds) - 1)
-    chosen = others.round(12).argmax(axis=0)
-    picked = accuracies[chosen, np.arange(len(seeds))]
-    return {seed: float(accuracy) for seed, accuracy in zip(seeds, picked, strict=True)}
+    return np.array([[by_seed[seed] for seed in seeds] for by_seed in by_lr.values()])
 
 
 def _groups(found: Sequence[Cell]) -> dict[tuple[float, float], list[Cell]]:
@@ -145,10 +134,10 @@ def _in_order(group: Sequence[Cell], lrs: Sequence[float]) -> dict[float, Cell]:
 def _best(group: Sequence[Cell], lrs: Sequence[float]) -> BestLr:
     by_lr = _in_order(group, lrs)
     best = max(by_lr.values(), key=lambda cell: round(cell.configuration.accuracy.mean, 12))
-    held_out = held_out_accuracy({lr: cell.by_seed for lr, cell in by_lr.items()})
+    table = _table({lr: cell.by_seed for lr, cell in by_lr.items()})
     return BestLr(
         configuration=best.configuration,
-        accuracy_held_out=estimate(list(held_out.values())) if held_out else None,
+        accuracy_held_out=fitted_estimate(cross_fitted(table)) if table.shape[1] > 1 else None,
     )
 
 
@@ -158,8 +147,8 @@ def _cost(clip_norm: float, least: float, group: Sequence[Cell], lrs: Sequence[f
     if first is None:
         return None
     best = _best(group, lrs).configuration
-    held_out = held_out_accuracy({lr: cell.by_seed for lr, cell in by_lr.items()})
-    gained = [accuracy - first.by_seed[seed] for seed, accuracy in held_out.items()]
+    table = _table({lr: cell.by_seed for lr, cell in by_lr.items()})
+    gained = cross_fitted(table) - table[0] if table.shape[1] > 1 else None  # lrs[0] is the first row
     return ClippingCost(
         clip_norm=clip_norm,
         noise_multiplier=least,
@@ -167,5 +156,5 @@ def _cost(clip_norm: float, least: float, group: Sequence[Cell], lrs: Sequence[f
         lost_at_first_lr=first.configuration.accuracy_lost_best_baseline,
         best_lr=best.lr,
         lost_at_best_lr=best.accuracy_lost_best_baseline,
-        recovered=estimate(gained) if gained else None,
+        recovered=None if gained is None else fitted_estimate(gained),
     )

@@ -91,21 +91,21 @@ def _learning_rate(evidence: Evidence, worst: Clipped, looked_at: int) -> Draft:
     recovered = next(corrected(c, looked_at) for c in answer.recovered if c.subject[1] == first.subject[1])
     tuned = corrected(answer.at_best_lr, looked_at)
     costs = Draft(
-        conclusion=_said(f"Clipping at {clip} costs utility at its best learning rate too", text),
+        conclusion=_said(f"Clipping at {clip} costs utility at its best learning rate too", text, worst),
         claims=(tuned,),
         otherwise=Conclusion(
             title="Clipping at one learning rate and at the best", text=text, kind=Kind.MEASURE
         ),
     )
     explained = Draft(
-        conclusion=_said("The learning rate explains part of what clipping seems to cost", text),
+        conclusion=_said("The learning rate explains part of what clipping seems to cost", text, worst),
         claims=(first, recovered),
         otherwise=costs,
     )
     if answer.below is None or not is_share(evidence):
         return explained
     return Draft(
-        conclusion=_said("What looks like the cost of clipping is the learning rate", text),
+        conclusion=_said("What looks like the cost of clipping is the learning rate", text, worst),
         claims=(first, recovered, corrected(answer.below, looked_at)),
         otherwise=explained,
     )
@@ -120,8 +120,9 @@ def _one_rate(text: str) -> Conclusion:
     )
 
 
-def _said(title: str, text: str) -> Conclusion:
-    return Conclusion(title=title, text=text, kind=Kind.CLAIM)
+def _said(title: str, text: str, worst: Clipped) -> Conclusion:
+    cells = () if worst.private is None else worst.private.cells
+    return Conclusion(title=title, text=text, kind=Kind.CLAIM, cells=cells)
 
 
 def _lr(clipped: Clipped) -> str:
