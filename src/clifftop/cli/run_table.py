@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from clifftop.cli.run_cells import STATUS_STYLES, cells, header, measured
 from clifftop.lab.reading.columns import metrics_of, settings_of
-from clifftop.metric_names import is_part
+from clifftop.vocabulary import is_part
 
 if TYPE_CHECKING:
     import polars as pl

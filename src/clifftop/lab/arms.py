@@ -1,28 +1,11 @@
-"""What was done to the gradients of a run: the private run, and the counterfactuals beside it."""
+"""Which arm a run belongs to: the private one, or one of the counterfactuals beside it."""
 
 from __future__ import annotations
 
 import math
-from enum import StrEnum
 
 from clifftop.lab.spec import RunSpec
-
-
-class Arm(StrEnum):
-    """What was done to the gradients of a run; only `BOTH` has a finite epsilon."""
-
-    BOTH = "both"
-    """Clipped and noised: the private run."""
-    NEITHER = "neither"
-    """The baseline: neither clipped nor noised."""
-    CLIPPING = "clipping"
-    """Clipped as the private run, without noise."""
-    NOISE = "noise"
-    """Noised as the private run, without clipping (`clifftop.clipping.Unclipped`)."""
-    ORIGINAL = "original"
-    """The model as it was before it was made fit for privacy, trained on whole batches
-    (`clifftop.clipping.WholeBatch`)."""
-
+from clifftop.vocabulary import Arm
 
 _UNCLIPPED, _WHOLE_BATCH = ":Unclipped", ":WholeBatch"
 

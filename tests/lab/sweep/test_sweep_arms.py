@@ -11,13 +11,14 @@ import pytest
 
 from clifftop.clipping import Flat, Unclipped, WholeBatch
 from clifftop.lab import Factory, Store, search_cost, train_cohort
-from clifftop.lab.arms import Arm, arm_of
+from clifftop.lab.arms import arm_of
 from clifftop.lab.cohort import static_key
 from clifftop.lab.reading import frontier, open_runs
 from clifftop.lab.reading.scoreboard import scoreboard
 from clifftop.lab.store import STORE_FILE
 from clifftop.lab.sweep import SweepFault, SweepFileError, load_sweep, plan_sweep, train_sweep
 from clifftop.noise import Gaussian
+from clifftop.vocabulary import Arm
 
 N = 60
 FORMAT_1 = Path(__file__).parents[1] / "stores" / "format_1.sqlite"

@@ -14,7 +14,7 @@ from clifftop.lab.sweep import SweepFault, load_sweep, train_sweep
 from clifftop.lab.tuning.errors import TuneError
 from clifftop.lab.tuning.run import ScoredRows, plan_tuning
 from clifftop.lab.tuning.scores import require_count
-from clifftop.metric_names import smaller_is_better
+from clifftop.vocabulary import smaller_is_better
 
 GROUPED = """
 import numpy as np

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from clifftop.analysis.evidence.cells import Arm, Cell, Epsilon, Evidence, Scalar
-from clifftop.metric_names import smaller_is_better
+from clifftop.vocabulary import smaller_is_better
 
 FINISHED = ("done", "diverged")
 _NO_SETTINGS = ("id", "status", "arm", "seed")
@@ -37,7 +37,7 @@ def evidence_of(
         runs: as ``clifftop.lab.reading.open_runs`` gives it, or a part of its rows.
         name: of the sweep.
         metric: what to compare by; by default ``accuracy`` if there is such a column, else the first metric.
-        maximize: whether more is better; by default its name says (`clifftop.metric_names`).
+        maximize: whether more is better; by default its name says (`clifftop.vocabulary`).
         num_test: test rows behind one score.
         paired: whether runs of one seed share data, initialisation and batches.
         neighboring_relation: for which the table's epsilons hold.

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clifftop.vocabulary import Arm
+
 Scalar = str | int | float | bool | None
 
 NOISE_SETTINGS = frozenset({"noise_multiplier", "target_epsilon"})
 CLIPPING_SETTINGS = frozenset({"clip_norm", "clipping"})
-
-
-class Arm(StrEnum):
-    """What was done to the gradients of a run."""
-
-    BOTH = "both"
-    """Clipped and noised: the private run."""
-    NEITHER = "neither"
-    """The baseline: neither clipped nor noised."""
-    CLIPPING = "clipping"
-    """Clipped as the private run, without noise."""
-    NOISE = "noise"
-    """Noised as the private run, without clipping."""
-    ORIGINAL = "original"
-    """The model as it was before it was made fit for privacy, trained plainly."""
 
 
 _FREE: Mapping[Arm, frozenset[str]] = {

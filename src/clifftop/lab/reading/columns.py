@@ -15,8 +15,9 @@ from typing import Any
 
 import polars as pl
 
-from clifftop.lab.arms import ARM_SQL, Arm
+from clifftop.lab.arms import ARM_SQL
 from clifftop.lab.contract import RunStore
+from clifftop.vocabulary import Arm
 
 FIXED: Mapping[str, Any] = {
     "id": pl.String,

@@ -17,10 +17,11 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from clifftop.lab.arms import ARM_SQL, Arm
+from clifftop.lab.arms import ARM_SQL
 from clifftop.lab.contract import RunStore
 from clifftop.lab.reading.moment import one_moment
 from clifftop.lab.store import Store
+from clifftop.vocabulary import Arm
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -8,12 +8,11 @@ from pathlib import Path
 import polars as pl
 
 from clifftop.lab import tables
-from clifftop.lab.arms import Arm
 from clifftop.lab.contract import StoreError
 from clifftop.lab.reading.columns import settings_of
 from clifftop.lab.reading.where import known_column
 from clifftop.lab.store import Store
-from clifftop.metric_names import smaller_is_better
+from clifftop.vocabulary import Arm, smaller_is_better
 
 _FINISHED = ("done", "diverged")
 

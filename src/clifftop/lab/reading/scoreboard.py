@@ -9,7 +9,7 @@ from typing import final
 
 from clifftop.lab.arms import ARM_SQL
 from clifftop.lab.contract import RunStore
-from clifftop.metric_names import smaller_is_better
+from clifftop.vocabulary import smaller_is_better
 
 _LAST_VALUES = f"""
 SELECT

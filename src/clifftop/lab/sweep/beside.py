@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clifftop.clipping import Flat, Unclipped, WholeBatch
-from clifftop.lab.arms import Arm
 from clifftop.lab.spec import RunSpec
 from clifftop.lab.sweep.building import build_baseline, build_spec, shared_draws
 from clifftop.lab.sweep.choices import SharingMode
 from clifftop.lab.sweep.knobs import NOISE_LEVELS, NOT_OF_A_BASELINE
 from clifftop.noise import Gaussian
+from clifftop.vocabulary import Arm
 
 if TYPE_CHECKING:
     from clifftop.lab.sweep.base import Sweep

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
-from clifftop.lab.arms import ARM_SQL, Arm
+from clifftop.lab.arms import ARM_SQL
 from clifftop.lab.contract import RunStore
 from clifftop.lab.sweep.knobs import NOISE_LEVELS
 from clifftop.lab.sweep.search import REPEATS, Point
+from clifftop.vocabulary import Arm
 
 if TYPE_CHECKING:
     from clifftop.lab.sweep.base import Sweep

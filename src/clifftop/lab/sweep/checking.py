@@ -13,7 +13,7 @@ from clifftop.lab.sweep.choices import Release, SharingMode
 from clifftop.lab.sweep.errors import SweepFault, factory_key, nearest
 from clifftop.lab.sweep.knobs import KNOBS, PARTS, SAMPLERS, Anything, Kind, OneOf, Real, Refused, Whole
 from clifftop.lab.sweep.search import Search
-from clifftop.metric_names import is_part, smaller_is_better
+from clifftop.vocabulary import is_part, smaller_is_better
 
 Given = dict[str, Any]
 """Settings by name, as they were given."""

@@ -16,7 +16,7 @@ from clifftop.gradients.base import constant_tensors, stack_runs, trainable_para
 from clifftop.lab.evaluate import Metric, evaluate, scored_examples
 from clifftop.lab.spec import RunSpec
 from clifftop.lab.sweep.errors import SweepFault, told
-from clifftop.metric_names import is_part
+from clifftop.vocabulary import is_part
 
 _SHOWN = 12  # names in an error
 

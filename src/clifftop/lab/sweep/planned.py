@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from clifftop.lab.arms import Arm, arm_of
+from clifftop.lab.arms import arm_of
 from clifftop.lab.cohort import cohort_size, static_key
 from clifftop.lab.contract import RunSetting
 from clifftop.lab.spec import RunSpec
@@ -16,6 +16,7 @@ from clifftop.lab.sweep.fit import Loaded, check_fit
 from clifftop.lab.sweep.privacy import epsilon_of
 from clifftop.lab.sweep.search import Fixed, Point
 from clifftop.lab.tuning.streams import SecretStreams
+from clifftop.vocabulary import Arm
 
 
 @final

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
-from clifftop.lab.arms import Arm, arm_of
+from clifftop.lab.arms import arm_of
 from clifftop.lab.costs import SearchCost, search_cost
 from clifftop.lab.facts import keep_facts
 from clifftop.lab.jobs import Executor
@@ -24,6 +24,7 @@ from clifftop.lab.sweep.best import Cell, best_of, cells
 from clifftop.lab.sweep.fit import Loaded
 from clifftop.lab.sweep.planned import Entry, entries, prepare, with_secret
 from clifftop.lab.sweep.search import Point, Scored
+from clifftop.vocabulary import Arm
 
 SWEEP_ARTIFACT = "sweep.json"
 COST_ARTIFACT = "cost.json"

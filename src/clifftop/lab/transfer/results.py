@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import final
 
 from clifftop.codec import CodecError
-from clifftop.lab.arms import Arm, arm_of
+from clifftop.lab.arms import arm_of
 from clifftop.lab.spec import RunSpec, Scalar
 from clifftop.lab.store import Store
 from clifftop.lab.sweep import Point, Sweep, sweep_from_json
 from clifftop.lab.sweep.train import SWEEP_ARTIFACT
 from clifftop.sampling import Poisson
+from clifftop.vocabulary import Arm
 
 SIZES = ("expected_batch_size", "epochs", "steps")
 """Settings that belong to the size of a data set."""

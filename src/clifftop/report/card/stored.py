@@ -15,7 +15,7 @@ from typing import Any, final
 import numpy as np
 
 from clifftop.codec import CodecError, from_json
-from clifftop.lab.arms import ARM_SQL, Arm
+from clifftop.lab.arms import ARM_SQL
 from clifftop.lab.contract import RunSetting, RunStore, Status
 from clifftop.lab.facts import Facts, read_facts
 from clifftop.lab.reading.moment import one_moment
@@ -24,6 +24,7 @@ from clifftop.lab.store import Store
 from clifftop.lab.store.settings import ALL_SETTINGS, parse_settings
 from clifftop.lab.sweep import Release
 from clifftop.report.card.base import CardError
+from clifftop.vocabulary import Arm
 
 NAMED, ONLY, BEST = "named", "only", "best"
 """How the run of a card was chosen: by the caller, as the only one there is, or for its score."""

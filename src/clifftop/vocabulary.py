@@ -1,9 +1,27 @@
-"""What the names of metrics say."""
+"""Words that the lab writes and the analysis reads: arms, and what the names of metrics say."""
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 _ENDINGS = ("loss", "error", "entropy")
 _LAST_WORDS = ("ece", "brier", "clipped")
+
+
+class Arm(StrEnum):
+    """What was done to the gradients of a run; only `BOTH` has a finite epsilon."""
+
+    BOTH = "both"
+    """Clipped and noised: the private run."""
+    NEITHER = "neither"
+    """The baseline: neither clipped nor noised."""
+    CLIPPING = "clipping"
+    """Clipped as the private run, without noise."""
+    NOISE = "noise"
+    """Noised as the private run, without clipping (`clifftop.clipping.Unclipped`)."""
+    ORIGINAL = "original"
+    """The model as it was before it was made fit for privacy, trained on whole batches
+    (`clifftop.clipping.WholeBatch`)."""
 
 
 def smaller_is_better(metric: str) -> bool:
