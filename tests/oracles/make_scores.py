@@ -10,14 +10,15 @@ import json
 from pathlib import Path
 
 import numpy as np
-import sklearn
-from sklearn.metrics import brier_score_loss, log_loss, recall_score
 
 SEED, ROWS, CLASSES = 7, 400, 5
 
 
 def main() -> None:
     """Write the file."""
+    import sklearn
+    from sklearn.metrics import brier_score_loss, log_loss, recall_score
+
     rng = np.random.default_rng(SEED)
     logits, noise = rng.normal(size=(ROWS, CLASSES)), rng.normal(size=(ROWS, CLASSES))
     targets = (logits + noise).argmax(1)

@@ -13,6 +13,7 @@ from clifftop.analysis.jsonio import read_document
 from clifftop.lab import Store, tables
 
 COMMAND = [sys.executable, "-m", "clifftop", "study", "no-cliff", "--seeds", "0:16", "--lr", "0.1"]
+COMMAND += ["--formats", "none"]
 RUNS = 16 * 22  # two cohorts
 STEPS = 140
 

@@ -25,6 +25,7 @@ def study(
     epsilon: ValueList = None,
     workers: Whole = None,
     out: Path | None = None,
+    formats: str = "png",
     as_json: Json = False,
 ) -> int:
     """Run a study, or go on where it stopped, and build its report.
@@ -41,6 +42,7 @@ def study(
         epsilon: target epsilons to calibrate the noise to, for studies that calibrate.
         workers: processes that train at the same time; the study's choice by default.
         out: folder of the results, out/NAME by default; runs found there are not trained again.
+        formats: of the charts' files: a list of png, svg and pdf, or none.
         as_json: print one JSON document and nothing else.
     """
     lists = {
@@ -54,14 +56,15 @@ def study(
         raise ValueError(
             f"--workers must be at least 1, found {workers}; leave it out for the study's choice"
         )
-    from clifftop.cli.report import shown
+    from clifftop.cli.report import parse_formats, shown
     from clifftop.report import build_report
     from clifftop.studies import Axes
 
+    drawn = parse_formats(formats)
     folder = out if out is not None else Path("out") / name
     result = _train(name, Axes(**lists), folder, workers)
     with shown() as tell:
-        page = build_report(folder, tell=tell).page
+        page = build_report(folder, formats=drawn, tell=tell).page
     _tell(name, result, page, as_json=as_json)
     return 0
 
