@@ -1,10 +1,10 @@
 """How often a report claims what is not so, and how often it misses what is.
 
-1,000 simulated stores in which nothing has an effect: every cell and every arm has the same mean. Runs of a seed
-share their luck or not; there are 3 to 20 seeds, 100 or 1,000 test rows, drawn for each run, each seed or once.
-A report is wrong if any of its claims says that something costs, buys, or falls. Beside it stores with planted
-effects of several sizes say how often each is claimed. What is simulated is scores, not trainings; the
-analysis and the sentences are those of every report.
+1,000 simulated stores in which nothing has an effect: every cell and every arm has the same mean. Runs of a
+seed share their luck or not; there are 3 to 20 seeds, and 100 or 1,000 test rows, drawn for each run, each
+seed or once. A report is wrong if any of its claims says that something costs, buys, or falls. Beside it
+stores with planted effects of several sizes say how often each is claimed. What is simulated is scores, not
+trainings; the analysis and the sentences are those of every report.
 """
 
 from __future__ import annotations
