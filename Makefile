@@ -33,7 +33,7 @@ test: $(STAMPS)/dev ## run every test, a file a core
 	@if command -v chromium >/dev/null; then export CLIFFTOP_REQUIRE_BROWSER=1; fi; \
 	export CLIFFTOP_SCREENSHOTS="$(CURDIR)/out/screenshots"; \
 	if [ -d /usr/share/datasets/fashion-mnist ]; then export CLIFFTOP_REQUIRE_DATA=1; fi; \
-	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(STAMPS)/dev ## style, types, layers
 	$(BIN)/ruff check .

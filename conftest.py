@@ -9,7 +9,30 @@ import pytest
 # busy machine mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Files that take longest, by seconds: begun first, so that no core is left with one of them at the end.
+LONGEST_FIRST = (
+    "test_ray.py",
+    "test_conformance.py",
+    "test_executors.py",
+    "test_capturing.py",
+    "test_study_killed.py",
+    "test_parallel_training.py",
+    "test_data_parallel.py",
+    "test_end_to_end.py",
+    "test_run_killed.py",
+    "test_page_browser.py",
+    "test_allocation.py",
+    "test_sweep_command.py",
+    "test_real_models.py",
+    "test_sweep_killed.py",
+)
 REQUIRED_WHEN_SET = {"browser": "CLIFFTOP_REQUIRE_BROWSER", "data": "CLIFFTOP_REQUIRE_DATA"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; all else keeps its order."""
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.hookimpl(wrapper=True)
