@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from clifftop import __version__
+from clifftop.cli.audit import audit
 from clifftop.cli.calibrate import calibrate
 from clifftop.cli.card import card
 from clifftop.cli.compare import compare
@@ -50,3 +51,4 @@ for _command in (
 ):
     app.command(_command)
 app.command(store)
+app.command(audit)

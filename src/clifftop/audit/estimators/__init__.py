@@ -1,0 +1,29 @@
+"""Lower bounds on epsilon from what an audit saw, each with its confidence and what it assumes.
+
+No estimator picks anything by the scores that it is judged by: a threshold comes from other runs, from a
+list or a rank made beforehand; the number of guesses comes from a specification made before the run. The
+estimators are in `thresholds` (two samples, no family), `gaussian_dp` (two samples, the Gaussian family),
+`curves` and `claims` (a claimed trade-off curve) and `one_run`.
+"""
+
+from clifftop.audit.estimators import claims, curves, gaussian_dp, intervals, one_run, thresholds
+from clifftop.audit.estimators.claims import against_curve_held_out
+from clifftop.audit.estimators.curves import CurveTest, against_curve
+from clifftop.audit.estimators.one_run import OneRunSpec
+from clifftop.audit.estimators.values import Counts, LowerBound, TradeOffCurve
+
+__all__ = [
+    "Counts",
+    "CurveTest",
+    "LowerBound",
+    "OneRunSpec",
+    "TradeOffCurve",
+    "against_curve",
+    "against_curve_held_out",
+    "claims",
+    "curves",
+    "gaussian_dp",
+    "intervals",
+    "one_run",
+    "thresholds",
+]
