@@ -99,7 +99,7 @@ def power(stores: int) -> dict[str, Any]:
         for size in (0.02, 0.05, 0.2):
             found[f"learning rate explains {size:g}, {seeds} seeds"] = _share(
                 stores,
-                "What looks like the cost of clipping",
+                ("What looks like the cost of clipping", "The learning rate explains"),
                 lambda rng, seeds=seeds, size=size: simulated_evidence(
                     rng=rng,
                     parts=_learning_rate(size),
@@ -131,7 +131,9 @@ def power(stores: int) -> dict[str, Any]:
     return found
 
 
-def _share(stores: int, title: str, make: Callable[[np.random.Generator], Evidence]) -> float:
+def _share(
+    stores: int, title: str | tuple[str, ...], make: Callable[[np.random.Generator], Evidence]
+) -> float:
     hits = 0
     for number in range(stores):
         titles = claimed(make(np.random.default_rng(number)), reference_lr=0.1)
