@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -96,8 +95,3 @@ def refused(delta: float, *reasons: str) -> Guarantee:
     return Guarantee(
         epsilon=None, delta=delta, not_stated=tuple(NotStated(what=_NUMBERS, why=why) for why in reasons)
     )
-
-
-def all_unsaid(found: Sequence[Guarantee]) -> tuple[NotStated, ...]:
-    """What several guarantees refuse."""
-    return tuple(unsaid for one in found for unsaid in one.not_stated)

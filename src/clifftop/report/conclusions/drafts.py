@@ -61,19 +61,6 @@ def above(
     return Claim(kind=kind, subject=tuple(subject), estimate=estimate, p_value=p_above(estimate, than))
 
 
-def below(kind: str, subject: Iterable[object], estimate: Estimate | None, *, than: float) -> Claim | None:
-    """The claim that a mean lies below ``than``."""
-    if estimate is None or estimate.ci95 is None:
-        return None
-    mirrored = Estimate(
-        mean=-estimate.mean,
-        std=estimate.std,
-        n=estimate.n,
-        ci95=(-estimate.ci95[1], -estimate.ci95[0]),
-    )
-    return Claim(kind=kind, subject=tuple(subject), estimate=estimate, p_value=p_above(mirrored, -than))
-
-
 def corrected(claim: Claim, looked_at: int) -> Claim:
     """The claim with its p-value times how many of its kind it was picked from (Bonferroni)."""
     return replace(claim, p_value=min(1.0, looked_at * claim.p_value))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from clifftop.analysis.evidence import Evidence
 from clifftop.analysis.frontier import Frontier, Marginal
+from clifftop.analysis.inference import Claim
 from clifftop.report.conclusions.base import Conclusion, Kind
 from clifftop.report.conclusions.drafts import Draft, above, corrected
 from clifftop.report.conclusions.words import amount, reached, where
@@ -68,9 +69,12 @@ def _steps(evidence: Evidence, frontier: Frontier) -> Iterator[Draft]:
     if not steps:
         return
     most = max(steps, key=lambda step: step.per_doubling.mean)
-    claim = above("budget buys", (most.epsilon_low, most.epsilon_high), most.gain)
-    if claim is None:
-        return
+    claim = Claim(
+        kind="budget buys",
+        subject=(most.epsilon_low, most.epsilon_high),
+        estimate=most.gain,
+        p_value=most.p_value,
+    )
     yield Draft(
         conclusion=Conclusion(
             title=f"Budget pays most from epsilon {_up(most.epsilon_low)} to {_up(most.epsilon_high)}",

@@ -26,7 +26,6 @@ ARMS: Mapping[Arm, str] = {
 """What was done to the gradients, in two words."""
 _EPSILON_DIGITS = 6
 _MOST_SCORES = 8
-_OTHER_SETTINGS = ("steps", "expected_batch_size")
 
 
 @final
