@@ -1,4 +1,4 @@
-"""`clifftop audit`: check what a training step does against what it claims."""
+"""`clifftop audit step`: check what a training step does against what it claims."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from clifftop.cli.exits import EXIT_DOES_NOT_HOLD, EXIT_OK
 from clifftop.cli.options import Json, Whole
@@ -16,12 +16,10 @@ from clifftop.cli.output import print_json, print_line
 if TYPE_CHECKING:
     from clifftop.audit.steps import PrivateStepUnderTest, StepReport
 
-audit = App(name="audit", help="Check what a training does against what it claims.")
 
 _Level = Annotated[float, Parameter(allow_leading_hyphen=True)]
 
 
-@audit.command
 def step(factory: str, /, *, level: _Level = 1e-4, seed: Whole = 0, as_json: Json = False) -> int:
     """Check one training step: sensitivity, noise, sampler, and what must not cross examples; 1 if it fails.
 
