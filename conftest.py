@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,8 @@ LONGEST_FIRST = (
     "test_real_models.py",
     "test_sweep_killed.py",
 )
+# Folders whose files share what is dear to start (the server that ranks are forked from): one worker each.
+ONE_WORKER = ("tests/parallel",)
 REQUIRED_WHEN_SET = {"browser": "CLIFFTOP_REQUIRE_BROWSER", "data": "CLIFFTOP_REQUIRE_DATA"}
 
 
@@ -33,6 +36,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; all else keeps its order."""
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deal out whole files, and some folders whole."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Whole(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return next((folder for folder in ONE_WORKER if file.startswith(f"{folder}/")), file)
+
+    return Whole(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -64,8 +64,18 @@ def named(problems: tuple[Problem, ...]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("problem", problems, ids=lambda p: p.name)
 
 
-@named(PROBLEMS)
-@pytest.mark.parametrize(("engine", "num_runs"), COLUMNS)
+# The loop is the truth of the others, and the tape does on one run what it does on three: a third each,
+# and all that they refuse.
+SPARSE = {("loop", 1), ("tape", 1)}
+TABLE = [
+    pytest.param(*column, problem, id=f"{column[0]}-{column[1]}-{problem.name}")
+    for column, refused in COLUMNS.items()
+    for place, problem in enumerate(PROBLEMS)
+    if column not in SPARSE or place % 3 == 0 or problem.name in refused
+]
+
+
+@pytest.mark.parametrize(("engine", "num_runs", "problem"), TABLE)
 def test_equal_or_refused_as_the_table_says(engine: str, num_runs: int, problem: Problem):
     refused = problem.name in COLUMNS[engine, num_runs]
     found = check_engine(ENGINES[engine](), problem, num_runs=num_runs)
