@@ -10,6 +10,8 @@ import pytest
 # busy machine mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+pytest_plugins = ("pytester",)  # the plugin's own tests run pytest within pytest
+
 # Files that take longest, by seconds: begun first, so that no core is left with one of them at the end.
 LONGEST_FIRST = (
     "test_ray.py",

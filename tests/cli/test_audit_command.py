@@ -55,6 +55,6 @@ def test_the_assertion_names_what_failed(beside):
     import audit_my_loop
 
     assert assert_private(audit_my_loop.LogisticStep()).ok
-    with pytest.raises(LeaksMore, match="FAIL sensitivity") as caught:
+    with pytest.raises(LeaksMore, match="sensitivity: ") as caught:
         assert_private(audit_my_loop.LogisticStep(clips_the_mean=True))
     assert not caught.value.report.ok

@@ -1,4 +1,4 @@
-"""One line for a test suite: a step that breaks its claim fails the build."""
+"""One line for a test suite: what breaks its claim fails the build."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from clifftop.audit.steps import PrivateStepUnderTest, StepReport, check_step
 
 
 class LeaksMore(AssertionError):
-    """A step that does not keep its claim; the message has every check, failed ones marked."""
+    """A claim that does not hold; the message has what failed, ``report`` everything."""
 
     def __init__(self, report: StepReport) -> None:
-        super().__init__(f"a step must keep its claim, found:\n{report}")
+        failed = "\n".join(f"{check.name}: {check.found} -- {check.must_hold}" for check in report.findings)
+        super().__init__(f"a step must keep its claim ({report.claim}), found:\n{failed}")
         self.report = report
 
 
@@ -26,6 +27,7 @@ def assert_private(step: PrivateStepUnderTest, *, level: float = 1e-4, seed: int
     Raises:
         LeaksMore: a check failed.
     """
+    __tracebackhide__ = True
     report = check_step(step, level=level, seed=seed)
     if not report.ok:
         raise LeaksMore(report)

@@ -34,6 +34,7 @@ def material(evidence, *, curves=None, explained=True):
         curves=curves,
         cliffs=cliffs_by_rule(evidence) if explained else {},
         published=None,
+        audits=(),
     )
 
 

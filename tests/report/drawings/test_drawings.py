@@ -72,6 +72,7 @@ def test_every_chart_is_drawn_once(by_name, drawn, large):
 
 def test_a_chart_without_data_is_left_out(small):
     bare = SimpleNamespace(
+        audits=(),
         evidence=replace(
             small.evidence,
             cells=tuple(
@@ -97,7 +98,10 @@ def test_a_chart_without_data_is_left_out(small):
         "clipping",
     ]
     assert (
-        drawings(SimpleNamespace(evidence=replace(small.evidence, cells=()), frontier=None, cliffs={})) == ()
+        drawings(
+            SimpleNamespace(evidence=replace(small.evidence, cells=()), frontier=None, cliffs={}, audits=())
+        )
+        == ()
     )
 
 
@@ -289,6 +293,7 @@ def test_odd_sweeps_are_drawn(options):
         rng=np.random.default_rng(3), **{"seeds": 3, "epsilons": (0.5, 2, 8), **options}
     )
     odd = SimpleNamespace(
+        audits=(),
         evidence=evidence,
         frontier=find_frontier(evidence, draws=20),
         decomposition=decompose(evidence),

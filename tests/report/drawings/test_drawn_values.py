@@ -129,7 +129,9 @@ def test_a_heat_map_takes_the_settings_that_matter_most():
     assert (
         influence(shown, "model.width") > influence(shown, "momentum") > influence(shown, "model.depth") == 0
     )
-    bare = SimpleNamespace(evidence=evidence, frontier=None, decomposition=None, curves=None, cliffs={})
+    bare = SimpleNamespace(
+        evidence=evidence, frontier=None, decomposition=None, curves=None, cliffs={}, audits=()
+    )
     (heat,) = [drawing for drawing in drawings(bare) if drawing.name == "heat_map"]
     assert heat.title == "Test accuracy over model width and momentum"
 

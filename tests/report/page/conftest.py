@@ -16,6 +16,8 @@ from clifftop.analysis.cliffs import cliffs_by_rule
 from clifftop.analysis.decomposition import decompose
 from clifftop.analysis.evidence import Arm
 from clifftop.analysis.frontier import find_frontier
+from clifftop.audit.document import AuditDocument, AuditKind, BoundRow, CheckRow, CurveRow, Verdict
+from clifftop.audit.estimators import LowerBound
 from clifftop.report.conclusions import Conclusion, Kind
 from clifftop.report.drawings import drawings
 from clifftop.report.material import Material, Source
@@ -60,6 +62,54 @@ CONCLUSIONS = (
         text="Every epsilon here is of one run alone; the search over all of them has no finite epsilon, "
         "since runs of one seed share their noise.",
         kind=Kind.CAUTION,
+    ),
+)
+FPR = tuple(np.geomspace(1e-4, 1.0, 300).tolist())
+AUDITS = (
+    AuditDocument(
+        kind=AuditKind.MODEL,
+        subject="sweep.toml",
+        claim="epsilon 3 at delta 1e-05",
+        verdict=Verdict.NOT_REFUTED,
+        reason="no attack passes what the claim permits",
+        curves=tuple(
+            CurveRow(
+                name=name,
+                fpr=FPR,
+                tpr=tuple(rate**power for rate in FPR),
+                lower=tuple(0.8 * rate**power for rate in FPR),
+                upper=tuple(min(1.0, 1.2 * rate**power) for rate in FPR),
+            )
+            for name, power in (("loss threshold", 0.9), ("LiRA, online", 0.7))
+        ),
+        permitted=CurveRow(name="any", fpr=FPR, tpr=tuple(min(1.0, 20 * rate) for rate in FPR)),
+        notes=("Models share their pool of records.",),
+    ),
+    AuditDocument(
+        kind=AuditKind.RUN,
+        subject="my_audit:training",
+        claim="epsilon 4 at delta 1e-05",
+        verdict=Verdict.REFUTED,
+        reason="the claimed curve is refuted",
+        checks=(
+            CheckRow(name="noise-scale", passed=False, found="half of it", must_hold="all", p_value=1e-9),
+            CheckRow(name="sensitivity", passed=True, found="1", must_hold="at most 1"),
+        ),
+        bounds=tuple(
+            BoundRow(
+                name=name,
+                heuristic=heuristic,
+                bound=LowerBound(
+                    epsilon=shown, delta=1e-5, confidence=0.95, assumptions=(), detection_limit=20.0
+                ),
+            )
+            for name, shown, heuristic in (
+                ("claimed curve", 8.9, False),
+                ("learned attack", 0.0, False),
+                ("mean difference", 9.5, True),
+            )
+        ),
+        figures=(("claimed epsilon", 4.0),),
     ),
 )
 
@@ -107,6 +157,7 @@ def material_of(evidence, *, title="A sweep of a small network", concluded=True,
         cliffs=cliffs_by_rule(evidence) if concluded else {},
         conclusions=CONCLUSIONS,
         card=None,
+        audits=AUDITS if concluded else (),
     )
 
 

@@ -124,11 +124,26 @@ def test_sections_without_data_do_not_appear(small):
         cliffs={},
         frontier=None,
         conclusions=(),
+        audits=(),
     )
     page = render_page(bare, ())
     named = re.findall(r'<h2 id="([^"]+)"', page)
     assert named == ["doubt", "cells", "caveats", "methods", "reproduce", "citations"]
     assert "What the runs say" not in page
+
+
+def test_audits_say_what_was_refuted_and_what_was_not_seen(page, small):
+    part = page[page.index('<h2 id="audits"') : page.index('<h2 id="cells"')]
+    assert "sweep.toml (model): not refuted" in part
+    assert "my_audit:training (run): refuted" in part
+    assert "noise-scale failed: half of it; all." in part
+    assert "below the detection limit" in part
+    assert re.findall(r'id="chart-(audit_\w+)-0"', part) == ["audit_curves_0", "audit_bounds_1"]
+    tables = {name: table for one in drawings(small) for name, table in one.data.items()}
+    assert tables["audit_bounds_1"]["method"] == ["claimed curve", "mean difference"]
+    curve = tables["audit_curves_0"]
+    assert 1e-3 <= min(curve["fpr"]) < 1.1e-3  # smaller rates are not drawn
+    assert len(curve["fpr"]) <= 2 * 200 + 2
 
 
 def test_published_epsilons_stand_beside_true_ones(small):

@@ -70,6 +70,15 @@ class StepClaim:
                 "pass (name, size) of every trained parameter"
             )
 
+    def __str__(self) -> str:
+        """The claim in one line."""
+        sampled = "" if self.sampling is None else f", Poisson sampling at {self.sampling.sampling_prob:g}"
+        divided = "the batch size" if self.divisor is None else f"{self.divisor:g}"
+        return (
+            f"clip norm {self.clip_norm:g}, noise multiplier {self.noise_multiplier:g}{sampled}, divided by "
+            f"{divided}, {self.relation.name.lower().replace('_', ' ')}"
+        )
+
     @property
     def size(self) -> int:
         """P, how many numbers a release has."""

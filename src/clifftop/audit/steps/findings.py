@@ -9,6 +9,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from clifftop.audit.document import CheckRow
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,17 @@ class StepCheck:
     witness: Witness | None = None
     p_value: float | None = None
     seconds: float = 0.0
+
+    def row(self) -> CheckRow:
+        """The check as a row of an audit's document."""
+        return CheckRow(
+            name=self.name,
+            passed=self.passed,
+            found=self.found,
+            must_hold=self.must_hold,
+            p_value=self.p_value,
+            seconds=self.seconds,
+        )
 
 
 @final

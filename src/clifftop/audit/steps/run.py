@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import final
 
+from clifftop.audit.document import AuditDocument, AuditKind, Verdict
 from clifftop.audit.steps import noise, sampler
 from clifftop.audit.steps.adapter import PrivateStepUnderTest, Sampling, UnusableStep
 from clifftop.audit.steps.draws import draw_noise
@@ -32,12 +33,14 @@ class StepReport:
         level: the probability, at most, that a step which keeps its claim fails a statistical check.
         not_checked: what could not be looked at, and why.
         seconds: how long all took.
+        claim: what was claimed, in one line.
     """
 
     checks: tuple[StepCheck, ...]
     level: float
     not_checked: tuple[str, ...]
     seconds: float
+    claim: str = ""
 
     @property
     def ok(self) -> bool:
@@ -48,6 +51,23 @@ class StepReport:
     def findings(self) -> tuple[StepCheck, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if not check.passed)
+
+    def document(self, subject: str) -> AuditDocument:
+        """The audit in the form of all audits."""
+        failed = ", ".join(check.name for check in self.findings)
+        return AuditDocument(
+            kind=AuditKind.STEP,
+            subject=subject,
+            claim=self.claim,
+            verdict=Verdict.NOT_REFUTED if self.ok else Verdict.REFUTED,
+            reason=f"failed: {failed}" if failed else "the step keeps its claim, as far as was looked",
+            checks=tuple(check.row() for check in self.checks),
+            notes=(
+                f"a step that keeps its claim fails with probability {self.level:g} at most",
+                *(f"not checked: {what}" for what in self.not_checked),
+            ),
+            seconds=self.seconds,
+        )
 
     def __str__(self) -> str:
         """One line a check, failed ones marked."""
@@ -114,6 +134,7 @@ def check_step(
         level=level,
         not_checked=_not_checked(step, seed),
         seconds=time.perf_counter() - start,
+        claim=str(step.claim),
     )
 
 

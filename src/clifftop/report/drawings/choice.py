@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from clifftop.report.drawings.audits import draw_audits
 from clifftop.report.drawings.budget import draw_iso_compute, draw_iso_epsilon, draw_marginal
 from clifftop.report.drawings.claims import draw_claims
 from clifftop.report.drawings.cliffs import draw_cliffs
@@ -44,10 +45,8 @@ _DRAWN: tuple[Callable[[Scene], Drawing | None], ...] = (
 def drawings(material: Material) -> tuple[Drawing, ...]:
     """Every chart that the material has data for, in the order of the page."""
     scene = scene_of(material)
-    if scene is None:
-        return ()
-    found = (draw(scene) for draw in _DRAWN)
-    return tuple(drawing for drawing in found if drawing is not None)
+    found = () if scene is None else (draw(scene) for draw in _DRAWN)
+    return (*(drawing for drawing in found if drawing is not None), *draw_audits(material.audits))
 
 
 def page_data(material: Material) -> dict[str, Table]:

@@ -11,6 +11,7 @@ from clifftop.analysis.cliffs import cliffs_by_rule
 from clifftop.analysis.decomposition import decompose
 from clifftop.analysis.evidence import Arm, Evidence
 from clifftop.analysis.frontier import Frontier, find_frontier
+from clifftop.audit.document import load_audits
 from clifftop.lab.reading.curves import Curves, open_curves
 from clifftop.lab.store import STORE_FILE
 from clifftop.report.card import Card, CardError, privacy_card
@@ -80,6 +81,7 @@ def material_of(
             reference_lr=source.reference_lr,
         ),
         card=_card(source),
+        audits=tuple(load_audits(source.folder)),
     )
 
 

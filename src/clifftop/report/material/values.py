@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from clifftop.analysis.decomposition import Decomposition
     from clifftop.analysis.frontier import Frontier
     from clifftop.analysis.results import EpsilonRow
+    from clifftop.audit.document import AuditDocument
     from clifftop.lab.facts import Facts
     from clifftop.lab.reading.curves import Curves
     from clifftop.report.card import Card
@@ -35,6 +36,7 @@ class Material:
         cliffs: by clipping rule, whether utility falls off a cliff.
         conclusions: sentences, most important first.
         card: the privacy card; None where none can be made.
+        audits: audits that the folder keeps.
     """
 
     source: Source
@@ -45,6 +47,7 @@ class Material:
     cliffs: Mapping[str, CliffTest]
     conclusions: tuple[Conclusion, ...]
     card: Card | None
+    audits: tuple[AuditDocument, ...] = ()
 
     @property
     def folder(self) -> Path:

@@ -132,6 +132,23 @@ _ALL = (
         year=2017,
     ),
     Citation(
+        key="nasr2023",
+        kind="inproceedings",
+        authors="Nasr, Milad and Hayes, Jamie and Steinke, Thomas and Balle, Borja and Tramer, Florian and "
+        "Jagielski, Matthew and Carlini, Nicholas and Terzis, Andreas",
+        title="Tight Auditing of Differentially Private Machine Learning",
+        where=("booktitle", "USENIX Security Symposium"),
+        year=2023,
+    ),
+    Citation(
+        key="steinke2023",
+        kind="inproceedings",
+        authors="Steinke, Thomas and Nasr, Milad and Jagielski, Matthew",
+        title="Privacy Auditing with One (1) Training Run",
+        where=("booktitle", "Advances in Neural Information Processing Systems"),
+        year=2023,
+    ),
+    Citation(
         key="nocliff",
         kind="misc",
         authors="",

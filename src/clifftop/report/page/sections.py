@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from clifftop.report.page.audits import audits_section
 from clifftop.report.page.blocks import AllCells, Charts, Section
 from clifftop.report.page.doubt import doubt_section
 from clifftop.report.page.drawn import Drawn
@@ -56,6 +57,7 @@ _BEFORE: tuple[_Make, ...] = (
     settings_section,
     training_section,
     scores_section,
+    audits_section,
 )
 _AFTER: tuple[_Make, ...] = (
     _cells_section,
