@@ -14,14 +14,14 @@ from rich.console import Console
 from clifftop.cli.app import app
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
-_BLOCK = re.compile(r"(<!-- help: (?P<command>[a-z]*) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
+_BLOCK = re.compile(r"(<!-- help: (?P<command>[a-z ]*) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 
 
 def help_text(command: str) -> str:
     """The help of ``command`` (empty: of all), as plain text 100 columns wide."""
     stream = io.StringIO()
     console = Console(file=stream, width=100, color_system=None)
-    app.help_print([command] if command else [], console=console)
+    app.help_print(command.split(), console=console)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()).strip("\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,18 @@ def made(factory: str) -> Any:
     Raises:
         SpecError: no such module or callable; one line.
     """
+    return named(factory)()
+
+
+def named(target: str) -> Callable[..., Any]:
+    """The callable that MODULE:CALLABLE names; modules of the working folder are found too.
+
+    Raises:
+        SpecError: no such module or callable; one line.
+    """
     from clifftop.lab import Factory
 
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    return Factory(target=factory).resolve()()
+    return Factory(target=target).resolve()

@@ -49,7 +49,7 @@ def _step(factory: str) -> PrivateStepUnderTest:
     if not all(hasattr(found, name) for name in ("claim", "examples", "release")):
         raise ValueError(
             "the factory must give a step with claim, examples and release, found "
-            f"{type(found).__name__} from {factory}; return clifftop.audit.steps.ours(...), or an object with "
-            "these three"
+            f"{type(found).__name__} from {factory}; return clifftop.audit.steps.ours(...), or an object "
+            "with these three"
         )
     return found
