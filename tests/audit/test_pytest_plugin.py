@@ -1,9 +1,11 @@
 """The plugin: a faulty step fails its test, a sound one passes, and the end of the run lists both."""
 
 import json
+import os
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+ALONE = [f"-pno:{plugin}" for plugin in ("cacheprovider", "hypothesispytest", "xdist", "xdist.looponfail")]
 TESTS = """
 from audit_my_loop import LogisticStep
 
@@ -16,13 +18,14 @@ def test_faulty(assert_private):
 
 
 def test_a_faulty_step_fails_the_build_and_audits_are_listed_and_kept(pytester, monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES), prepend=os.pathsep)
     pytester.makepyfile(TESTS)
-    ran = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--audit-save", str(pytester.path))
+    # A process of its own: numpy cannot be loaded twice by one.
+    ran = pytester.runpytest_subprocess(*ALONE, "--audit-save", str(pytester.path))
     ran.assert_outcomes(passed=1, failed=1)
     ran.stdout.fnmatch_lines(
         [
-            "*LeaksMore: a step must keep its claim (clip norm 1, noise multiplier 1.5*",
+            "*LeaksMore: what is audited must keep its claim (clip norm 1, noise multiplier 1.5*",
             "*privacy audits*",
             "not refuted: *test_sound*",
             "refuted: *test_faulty*: failed: sensitivity*",

@@ -10,17 +10,35 @@ from typing import TYPE_CHECKING
 from clifftop.lazy import names_from
 
 if TYPE_CHECKING:
+    from clifftop.audit.accounts import check_accountant
     from clifftop.audit.assertion import LeaksMore, assert_private
+    from clifftop.audit.document import AuditDocument, load_audits
+    from clifftop.audit.runs import TrainingReport, audit_training
     from clifftop.audit.steps import StepReport, check_step
 
 __getattr__ = names_from(
     __name__,
     {
+        "AuditDocument": "document",
         "LeaksMore": "assertion",
         "StepReport": "steps",
+        "TrainingReport": "runs",
         "assert_private": "assertion",
+        "audit_training": "runs",
+        "check_accountant": "accounts",
         "check_step": "steps",
+        "load_audits": "document",
     },
 )
 
-__all__ = ["LeaksMore", "StepReport", "assert_private", "check_step"]
+__all__ = [
+    "AuditDocument",
+    "LeaksMore",
+    "StepReport",
+    "TrainingReport",
+    "assert_private",
+    "audit_training",
+    "check_accountant",
+    "check_step",
+    "load_audits",
+]

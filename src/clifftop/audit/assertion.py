@@ -2,33 +2,93 @@
 
 from __future__ import annotations
 
-from clifftop.audit.steps import PrivateStepUnderTest, StepReport, check_step
+from typing import TYPE_CHECKING, Any, overload
+
+if TYPE_CHECKING:
+    from clifftop.audit.runs import TrainingClaim, TrainingReport, TrainingUnderTest
+    from clifftop.audit.steps import PrivateStepUnderTest, StepClaim, StepReport
+
+STEP_LEVEL, TRAINING_LEVEL = 1e-4, 1e-3
 
 
 class LeaksMore(AssertionError):
     """A claim that does not hold; the message has what failed, ``report`` everything."""
 
-    def __init__(self, report: StepReport) -> None:
+    def __init__(self, report: StepReport | TrainingReport) -> None:
         failed = "\n".join(f"{check.name}: {check.found} -- {check.must_hold}" for check in report.findings)
-        super().__init__(f"a step must keep its claim ({report.claim}), found:\n{failed}")
+        super().__init__(f"what is audited must keep its claim ({report.claim}), found:\n{failed}")
         self.report = report
 
 
-def assert_private(step: PrivateStepUnderTest, *, level: float = 1e-4, seed: int = 0) -> StepReport:
-    """Check a training step against its claim (`clifftop.audit.steps.check_step`).
+@overload
+def assert_private(
+    subject: PrivateStepUnderTest,
+    *,
+    claimed: StepClaim | None = None,
+    level: float = STEP_LEVEL,
+    seed: int = 0,
+) -> StepReport: ...
+@overload
+def assert_private(
+    subject: TrainingUnderTest,
+    *,
+    claimed: TrainingClaim | None = None,
+    level: float = TRAINING_LEVEL,
+    seed: int = 0,
+    budget_seconds: float = 20.0,
+) -> TrainingReport: ...
+def assert_private(
+    subject: Any,
+    *,
+    claimed: Any = None,
+    level: float | None = None,
+    seed: int = 0,
+    budget_seconds: float = 20.0,
+) -> StepReport | TrainingReport:
+    """Check a training step (`check_step`), or a whole training (`audit_training`), against its claim.
 
     Passing is no proof of privacy: it says what was looked at and found in order.
 
     Args:
-        step: what is audited, with its claim.
-        level: the probability, at most, that a step which keeps its claim fails.
-        seed: of the search and of the noise.
+        subject: what is audited, with its claim: a step (``release``), or a training (``observe``).
+        claimed: what it must keep instead of its own claim.
+        level: the probability, at most, that what keeps its claim fails; 1e-4 for a step, 1e-3 for a
+            training, unless given.
+        seed: of the search, the noise, the coins.
+        budget_seconds: of CPU, for a training; it decides how many runs there are.
 
     Raises:
         LeaksMore: a check failed.
+        TypeError: the subject is neither.
     """
     __tracebackhide__ = True
-    report = check_step(step, level=level, seed=seed)
+    if claimed is not None:
+        subject = _Claiming(subject, claimed)
+    report: StepReport | TrainingReport
+    if hasattr(subject, "release"):
+        from clifftop.audit.steps import check_step
+
+        report = check_step(subject, level=STEP_LEVEL if level is None else level, seed=seed)
+    elif hasattr(subject, "observe"):
+        from clifftop.audit.runs import audit_training
+
+        level = TRAINING_LEVEL if level is None else level
+        report = audit_training(subject, level=level, seed=seed, budget_seconds=budget_seconds)
+    else:
+        raise TypeError(
+            "what is audited must be a step with release(...) or a training with observe(...), found "
+            f"{type(subject).__name__}; see clifftop.audit.steps.ours and clifftop.audit.runs.ours"
+        )
     if not report.ok:
         raise LeaksMore(report)
     return report
+
+
+class _Claiming:
+    """A subject under another claim."""
+
+    def __init__(self, subject: Any, claim: Any) -> None:
+        self._subject, self.claim = subject, claim
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._subject, name)

@@ -17,15 +17,15 @@ Save = Annotated[Path | None, Parameter(name="--save")]
 """The folder of runs that keeps the audit."""
 
 
-def finish(document: AuditDocument, *, as_json: bool, save: Path | None) -> int:
-    """Print an audit and keep it; 1 if it refutes the claim, 0 otherwise."""
+def finish(document: AuditDocument, *, as_json: bool, save: Path | None, table: str = "") -> int:
+    """Print an audit, with a table for its figures, and keep it; 1 if it refutes the claim, 0 otherwise."""
     from clifftop.audit.document import Verdict
 
     kept = None if save is None else document.save(save)
     if as_json:
         print_json(as_mapping(document))
     else:
-        for line in as_lines(document):
+        for line in as_lines(document, table):
             print_line(line)
         if kept is not None:
             print_line(f"kept as {kept}; `clifftop report {save}` shows it")
@@ -53,13 +53,13 @@ def as_mapping(document: AuditDocument) -> dict[str, Any]:
     }
 
 
-def as_lines(document: AuditDocument) -> list[str]:
+def as_lines(document: AuditDocument, table: str = "") -> list[str]:
     """The audit for people: checks, bounds, figures, and the verdict last."""
     lines = [f"{document.kind} {document.subject}"]
     lines += [f"claim: {document.claim}"] if document.claim else []
     lines += [_line(check) for check in document.checks]
     lines += [f"{row.name}{' (heuristic)' if row.heuristic else ''}: {row.bound}" for row in document.bounds]
-    lines += [f"{name}: {value:.4g}" for name, value in document.figures]
+    lines += [table] if table else [f"{name}: {value:.4g}" for name, value in document.figures]
     lines += [f"-- {note}" for note in document.notes]
     return [*lines, f"{document.seconds:.1f} s", f"{document.verdict}: {document.reason}"]
 

@@ -1,0 +1,151 @@
+"""Shadow models, trained as cohorts, and what each says of every record of the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.func import functional_call
+
+from clifftop.audit.attacks import Observations, observations_of
+from clifftop.lab.cohort import train_cohort
+from clifftop.lab.cohort.parts import build_model
+from clifftop.lab.cohort.size import cohort_size
+from clifftop.lab.shadows.halves import Pool, members, pool_of, shadow_spec
+from clifftop.lab.spec import RunSpec, SpecError
+from clifftop.noise.streams import generator
+
+FEWEST = 8
+MOST_AT_ONCE = 64
+"""Models that train together: each holds its half of the pool."""
+Progress = Callable[[float, str], None]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shadows:
+    """Models on random halves of one pool, and what they say.
+
+    Attributes:
+        observations: of every model that did not diverge and every record.
+        test_accuracy: of each of them on the half that it was not trained on.
+        train_accuracy: on the half that it was.
+        spec: of one of them.
+        diverged: how many models were left out.
+    """
+
+    observations: Observations
+    test_accuracy: NDArray[np.float64]
+    train_accuracy: NDArray[np.float64]
+    spec: RunSpec
+    diverged: int
+
+
+def train_shadows(
+    spec: RunSpec,
+    *,
+    models: int,
+    seed: int = 0,
+    keep_probabilities: bool = False,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Shadows:
+    """Train models like ``spec`` on random halves of its pool, each with a seed of its own.
+
+    The pool is all rows of the spec's data. A half is drawn by the model's seed, as are initialisation,
+    batches and noise: models share nothing. The model must be a classifier: outputs ``(N, K)``, one target of
+    classes.
+
+    Args:
+        spec: the setting; its plan may be private, clipped alone, or neither.
+        models: M, at least 8.
+        seed: names the models.
+        keep_probabilities: whether observations keep those of all classes.
+        device: where to train.
+        progress: told the share that is done, and of what.
+
+    Raises:
+        SpecError: no classifier, fewer models than 8, or all but a few diverged.
+    """
+    if models < FEWEST:
+        raise SpecError(
+            f"models must be at least {FEWEST} to attack one with the others, found models={models}; "
+            "64 is usual"
+        )
+    pool = pool_of(spec)
+    seeds = generator(seed, "shadow models").integers(0, 2**62, size=models).tolist()
+    specs = [shadow_spec(spec, seed=one) for one in seeds]
+    logits = np.concatenate([part for part, _ in _trained(specs, pool, device, progress)])
+    member = np.zeros((models, pool.size), dtype=np.bool_)
+    for row, one in enumerate(seeds):
+        member[row, members(one, pool.size)] = True
+    fine = np.isfinite(logits).all(axis=(1, 2))
+    if int(fine.sum()) < FEWEST:
+        raise SpecError(
+            f"{FEWEST} models or more must train without diverging, found {int(fine.sum())} of {models}; "
+            "lower lr"
+        )
+    seen = observations_of(
+        logits[fine], _classes(pool, logits), member[fine], keep_probabilities=keep_probabilities
+    )
+    inside = np.where(seen.member, seen.correct, False).sum(axis=1) / seen.member.sum(axis=1)
+    outside = np.where(seen.member, False, seen.correct).sum(axis=1) / (~seen.member).sum(axis=1)
+    return Shadows(
+        observations=seen,
+        test_accuracy=outside,
+        train_accuracy=inside,
+        spec=specs[0],
+        diverged=models - int(fine.sum()),
+    )
+
+
+def _trained(
+    specs: Sequence[RunSpec], pool: Pool, device: str, progress: Progress | None
+) -> Iterator[tuple[NDArray[np.floating], int]]:
+    """Logits ``(m, N, K)`` of some models at a time."""
+    at_once = min(MOST_AT_ONCE, cohort_size(specs[0], device=device))
+    for start in range(0, len(specs), at_once):
+        some = specs[start : start + at_once]
+        if progress is not None:
+            progress(
+                start / len(specs), f"training models {start + 1} to {start + len(some)} of {len(specs)}"
+            )
+        *_, last = train_cohort(some, device=device, keep_parameters=True, checkpoint_seconds=float("inf"))
+        assert last.parameters is not None
+        yield np.stack([_logits(spec, last.parameters, row, pool) for row, spec in enumerate(some)]), start
+
+
+def _logits(
+    spec: RunSpec, parameters: Mapping[str, NDArray[np.floating]], row: int, pool: Pool
+) -> NDArray[np.floating]:
+    """``(N, K)`` outputs of one trained model on the whole pool, in evaluation mode."""
+    model = build_model(spec).eval()
+    own = {name: torch.from_numpy(value[row]) for name, value in parameters.items()}
+    with torch.no_grad():
+        output = functional_call(model, own, tuple(map(torch.from_numpy, pool.rows.inputs)))
+    if not isinstance(output, torch.Tensor) or output.ndim != 2 or output.shape[1] < 2:
+        found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise SpecError(
+            f"membership attacks need a classifier with outputs (N, K), K >= 2, found {found} from "
+            f"{spec.model.target}; attack one that gives a logit a class"
+        )
+    return output.double().numpy()
+
+
+def _classes(pool: Pool, logits: NDArray[np.floating]) -> NDArray[np.int64]:
+    targets = pool.rows.targets
+    if len(targets) != 1 or targets[0].ndim != 1 or targets[0].dtype != np.int64:
+        raise SpecError(
+            "membership attacks need one target of class numbers a record, found "
+            f"{[(array.dtype.name, array.shape[1:]) for array in targets]}; attack a classifier"
+        )
+    if targets[0].min() < 0 or targets[0].max() >= logits.shape[2]:
+        raise SpecError(
+            f"classes must be 0 to {logits.shape[2] - 1}, found {targets[0].min()} to {targets[0].max()}; "
+            "give the model an output a class"
+        )
+    return targets[0]
