@@ -233,3 +233,14 @@ def test_bad_input_names_the_value(make, message: str) -> None:
 def test_cyclic_poisson_counts_rounds_exactly() -> None:
     event = cyclic_poisson(Gaussian(1.0), sampling_prob=0.2, steps=101, num_groups=10)
     assert event == SelfComposed(PoissonSampled(0.2, Gaussian(1.0)), 11)
+
+
+@pytest.mark.parametrize("sigma", [0.005, 0.01, 0.02])
+def test_hardly_noised_shuffled_epochs_are_bounded_on_both_sides(sigma: float) -> None:
+    """The largest output tells both cases apart with certainty; the lower end says so as far as it counts."""
+    event = SelfComposed(Shuffled(7, Gaussian(sigma)), 20)
+    bound = epsilon(event, delta=1e-5, neighboring_relation=NeighboringRelation.ZERO_OUT)
+    fixed = epsilon(
+        SelfComposed(Gaussian(sigma), 20), delta=1e-5, neighboring_relation=NeighboringRelation.ZERO_OUT
+    )
+    assert 10_000 < bound.lower <= bound.upper <= fixed.upper

@@ -25,6 +25,7 @@ MARGIN = 1e-9
 """Masses are good to far better than this: they are products of distribution values good to 1e-13 each,
 raised to the power M, which is at most 1e6 (`MOST_BATCHES`)."""
 MOST_BATCHES = 10**6
+LEAST_LOG = -600.0
 
 
 @functools.lru_cache(maxsize=64)
@@ -36,8 +37,9 @@ def largest_output(*, num_batches: int, p_shift: float, q_shift: float) -> Table
     edges = np.linspace(-REACH, REACH + max(p_shift, q_shift), CELLS + 1)
     edges[0], edges[-1] = -np.inf, np.inf
     log_p, log_q = (_log_masses(edges, num_batches, shift) for shift in (p_shift, q_shift))
-    kept = (log_p > -600.0) & (log_q > -600.0)
-    losses = log_p[kept] - log_q[kept] - 2.0 * MARGIN
+    kept = log_p > LEAST_LOG
+    # Where Q has less, more is put down: the loss is smaller then, and with it every delta.
+    losses = log_p[kept] - np.maximum(log_q[kept], LEAST_LOG) - 2.0 * MARGIN
     order = np.argsort(losses)
     losses = losses[order]
     p = np.exp(log_p[kept][order]) * (1.0 - MARGIN)
