@@ -243,4 +243,4 @@ def test_hardly_noised_shuffled_epochs_are_bounded_on_both_sides(sigma: float) -
     fixed = epsilon(
         SelfComposed(Gaussian(sigma), 20), delta=1e-5, neighboring_relation=NeighboringRelation.ZERO_OUT
     )
-    assert 10_000 < bound.lower <= bound.upper <= fixed.upper
+    assert 10_000 < bound.lower <= bound.upper <= 1.001 * fixed.upper

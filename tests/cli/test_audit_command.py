@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from clifftop.audit import LeaksMore, assert_private
-
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -49,12 +47,3 @@ def test_a_faulty_step_ends_with_1_and_says_which_check(run, beside, monkeypatch
 )
 def test_bad_input_is_one_line(run, beside, arguments, words):
     assert words in run("audit", "step", *arguments).complaint
-
-
-def test_the_assertion_names_what_failed(beside):
-    import audit_my_loop
-
-    assert assert_private(audit_my_loop.LogisticStep()).ok
-    with pytest.raises(LeaksMore, match="sensitivity: ") as caught:
-        assert_private(audit_my_loop.LogisticStep(clips_the_mean=True))
-    assert not caught.value.report.ok

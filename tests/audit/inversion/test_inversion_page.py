@@ -30,7 +30,10 @@ def test_the_table_is_the_record(sigma):
     assert [cell.strip() for cell in line.strip("|").split("|")] == [
         f"{sigma:g}",
         "infinite" if any_row["epsilon"] is None else f"{any_row['epsilon']:.4g}",
-        *(f"{share(here[attack])}, {here[attack]['residual_cosine']:.2f}" for attack in ATTACKS),
+        *(
+            f"{share(here[attack])}, {round(here[attack]['residual_cosine'], 2) + 0.0:.2f}"
+            for attack in ATTACKS
+        ),
         share(any_row, "matched"),
         f"{100 * any_row['permitted']:.1f}%",
     ]

@@ -12,6 +12,8 @@ that without. Then ``mu_z(E_z) <= 1 - f(nu(E_z))``, as ``E_z`` is a test of "wit
 is convex, the mean over Z is at most ``1 - f(E nu(E_Z))``; and ``E nu(E_Z)`` is the chance that a guess made
 from a release *without* Z succeeds, at most kappa, while f does not rise.
 
+Where a relation replaces an example, "without" is "with any fixed one", and the same holds.
+
 The accountant's curve enters with its certified upper end (`clifftop.accounting.views.TradeOff`).
 """
 
