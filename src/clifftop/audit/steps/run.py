@@ -106,7 +106,7 @@ def check_step(
         seed: of the search and the first step whose noise is drawn.
         noise_steps: steps whose noise is drawn; two releases each.
         batches: steps whose batches are drawn.
-        search_seconds: when the search for the sensitivity stops.
+        search_seconds: of CPU, after which the search for the sensitivity stops.
 
     Raises:
         ValueError: ``level`` is not in (0, 1).
