@@ -10,7 +10,7 @@ Three claims (epsilon 1, 4 and 10 at delta 1e-5, sampling probability 0.128, 160
 
 Seeds are those of the repetition. CPU seconds are of one thread (set OMP_NUM_THREADS=1), training included.
 
-    python benchmarks/audits/white_box.py            # about 7 minutes of CPU
+    python benchmarks/audits/white_box.py            # about 8 minutes of CPU
     python benchmarks/audits/white_box.py --quick    # about half a minute; writes another record
 """
 

@@ -15,6 +15,8 @@ from clifftop.files import write_all
 
 FOLDER = "audits"
 """Where a folder of runs keeps its audits, one JSON file each."""
+CLAIMED = "claimed epsilon"
+"""The figure of a document that holds the epsilon that was claimed."""
 
 
 class AuditKind(StrEnum):

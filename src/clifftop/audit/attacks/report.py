@@ -16,7 +16,7 @@ from clifftop.audit.attacks.permitted import (
     permitted_by_epsilon,
     permitted_by_event,
 )
-from clifftop.audit.document import AuditDocument, AuditKind, BoundRow, CurveRow, Verdict
+from clifftop.audit.document import CLAIMED, AuditDocument, AuditKind, BoundRow, CurveRow, Verdict
 from clifftop.audit.estimators.values import LowerBound
 from clifftop.events import DpEvent, NeighboringRelation
 
@@ -25,7 +25,6 @@ RELATION = NeighboringRelation.REPLACE_ONE
 POOLED = "curves pool all models and records; their intervals are approximate and hold point by point"
 BLACK_BOX = "an attack on outputs shows some of what leaks; what it does not show may leak all the same"
 CHOSEN = "the verdict rests on the first attack's bound alone, which was chosen beforehand"
-CLAIMED = "claimed epsilon"
 FEWEST_WRONG = 20
 """False positives from which on a rate says something."""
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import final
 
-from clifftop.audit.document import AuditDocument, AuditKind, BoundRow, CheckRow, Verdict
+from clifftop.audit.document import CLAIMED, AuditDocument, AuditKind, BoundRow, CheckRow, Verdict
 from clifftop.audit.estimators.one_run_power import Expected
 from clifftop.audit.one_run.protocol import CanaryKind
 from clifftop.audit.runs import TrainingClaim
@@ -106,7 +106,11 @@ class OneRunReport:
 
     def _figures(self) -> tuple[tuple[str, float], ...]:
         spec = next(one.spec for one in self.expected if one.spec is not None)
-        figures = [("canaries", float(spec.num_canaries)), ("canaries included", float(self.included))]
+        figures = [
+            (CLAIMED, self.claim.epsilon.upper),
+            ("canaries", float(spec.num_canaries)),
+            ("canaries included", float(self.included)),
+        ]
         for one in self.expected:
             if one.spec is not None:
                 figures.append((f"guesses, {one.name}", float(one.spec.num_guesses)))

@@ -57,12 +57,7 @@ class Observed:
 
 @runtime_checkable
 class TrainingUnderTest(Protocol):
-    """A training as an audit sees it. Its canaries have directions that no other example moves along.
-
-    Attributes:
-        claim: what it is accounted as.
-        num_canaries: k, how many canaries each of its runs has.
-    """
+    """A training as an audit sees it. Its canaries have directions that no other example moves along."""
 
     @property
     def claim(self) -> TrainingClaim:

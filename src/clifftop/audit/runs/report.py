@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-from clifftop.audit.document import AuditDocument, AuditKind, BoundRow, CheckRow, CurveRow, Verdict
+from clifftop.audit.document import (
+    CLAIMED,
+    AuditDocument,
+    AuditKind,
+    BoundRow,
+    CheckRow,
+    CurveRow,
+    Verdict,
+)
 from clifftop.audit.runs.checks import may_pool
 from clifftop.audit.runs.claim import TrainingClaim
 from clifftop.audit.runs.micro import MicroAudit
@@ -108,7 +116,11 @@ class TrainingReport:
         return f"{len(self.findings)} of {len(self.checks)} checks failed: {named}"
 
     def _figures(self) -> tuple[tuple[str, float], ...]:
-        figures = [("runs", float(self.runs)), ("canaries a run", float(self.num_canaries))]
+        figures = [
+            (CLAIMED, self.claim.epsilon.upper),
+            ("runs", float(self.runs)),
+            ("canaries a run", float(self.num_canaries)),
+        ]
         if self.micro is not None:
             figures += [
                 ("noise, in clip norms", self.micro.noise),

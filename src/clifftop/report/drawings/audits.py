@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from clifftop.audit.document import CLAIMED
 from clifftop.report.drawings.axes import log_domain, log_ticks
 from clifftop.report.drawings.drawing import Drawing, Panel, Table, layered
 from clifftop.report.drawings.marks import ONCE, ZOOM, bottom_legend
@@ -22,8 +23,6 @@ _BELOW = 1e-9
 PERMITTED = "the most that the claim permits"
 GUESSING = "guessing"
 SHOWN, HEURISTIC = "guaranteed", "heuristic"
-CLAIMED = "claimed epsilon"
-"""The name of the figure of a document that holds the epsilon that was claimed."""
 
 
 def draw_audits(audits: Sequence[AuditDocument]) -> tuple[Drawing, ...]:
