@@ -30,6 +30,7 @@ from clifftop.audit.one_run.report import Needed, OneRunReport
 from clifftop.audit.runs import NoiseFamily
 from clifftop.audit.runs.certified import certified_curve
 from clifftop.audit.runs.family import FAMILY
+from clifftop.audit.threads import on_one_thread
 from clifftop.codec import canonical_json
 
 ERRORS = (2.0, 1.2, 1.05)
@@ -107,6 +108,7 @@ class OneRunAudit:
         plan = (str(self.training.claim), self.expected, f"{self.coins_seed:x}", self.confidence)
         return hashlib.sha256(canonical_json(plan).encode()).hexdigest()
 
+    @on_one_thread
     def run(self, *, seed: int | None = None) -> OneRunReport:
         """Train once and judge. ``seed`` keys the training, by default from the operating system.
 

@@ -26,6 +26,7 @@ from clifftop.audit.runs.micro import MicroAudit, micro_audit
 from clifftop.audit.runs.power import power_of
 from clifftop.audit.runs.protocol import TrainingUnderTest
 from clifftop.audit.runs.report import TrainingReport
+from clifftop.audit.threads import on_one_thread
 
 TESTS = 14
 """Tests that may refute a claim, at most; each has an equal share of the level."""
@@ -44,6 +45,7 @@ LEARNED = "two rates, learned attack"
 RATES_SHOWN = 60
 
 
+@on_one_thread
 def audit_training(
     training: TrainingUnderTest,
     *,

@@ -15,6 +15,7 @@ from clifftop.audit.steps.findings import StepCheck
 from clifftop.audit.steps.sensitivity import check_sensitivity
 from clifftop.audit.steps.state import check_history, check_linearity
 from clifftop.audit.steps.sums import REFUSALS, Sums, check_empty, refusal_of, refusal_of_empty
+from clifftop.audit.threads import on_one_thread
 
 STATISTICAL_CHECKS = noise.CHECKS + sampler.CHECKS
 """How many checks share the level."""
@@ -84,6 +85,7 @@ def _line(check: StepCheck) -> str:
     return f"ok   {check.name}: nothing (p = {check.p_value:.2g}; most notable: {check.found})"
 
 
+@on_one_thread
 def check_step(
     step: PrivateStepUnderTest,
     *,

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+
+def keep_to_one_thread() -> None:
+    """Libraries that are not loaded yet will compute on one thread, unless the caller says how many."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def made(factory: str) -> Any:
@@ -23,6 +29,7 @@ def named(target: str) -> Callable[..., Any]:
     Raises:
         SpecError: no such module or callable; one line.
     """
+    keep_to_one_thread()
     from clifftop.lab import Factory
 
     here = str(Path.cwd())

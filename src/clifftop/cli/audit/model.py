@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from clifftop.cli.audit.factories import keep_to_one_thread
 from clifftop.cli.audit.showing import Save, finish
 from clifftop.cli.audit.telling import told
 from clifftop.cli.options import Json, Whole
@@ -51,6 +52,7 @@ def model(
         save: a folder of runs that keeps the audit; `clifftop report` shows it there.
         as_json: print one JSON document and nothing else.
     """
+    keep_to_one_thread()
     from clifftop.lab.shadows import train_shadows
 
     spec = _spec(folder, run)

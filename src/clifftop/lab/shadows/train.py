@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.func import functional_call
 
 from clifftop.audit.attacks import Observations, observations_of
+from clifftop.audit.threads import on_one_thread
 from clifftop.lab.cohort import train_cohort
 from clifftop.lab.cohort.parts import build_model
 from clifftop.lab.cohort.size import cohort_size
@@ -45,6 +46,7 @@ class Shadows:
     diverged: int
 
 
+@on_one_thread
 def train_shadows(
     spec: RunSpec,
     *,
