@@ -1,4 +1,4 @@
-"""Audit whole trainings: lower bounds on epsilon beside the claim, for a sound one and for one with less noise.
+"""Audit whole trainings: lower bounds on epsilon beside the claim, for a sound one and one with less noise.
 
 The same from a shell, in this folder:
 
