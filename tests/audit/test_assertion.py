@@ -9,6 +9,9 @@ import pytest
 from clifftop import Flat, Gaussian, NeighboringRelation, Poisson, PrivacyPlan
 from clifftop.audit import LeaksMore, assert_private
 from clifftop.audit.runs import canaries_alone
+from clifftop.audit.trainings import UnusableTraining
+from clifftop.testing.zoo import Trainer
+from clifftop.testing.zoo.bugs.preprocessing import PrivateMinMax
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PLAN = PrivacyPlan(
@@ -52,5 +55,11 @@ def test_a_training_is_audited_by_its_runs():
 
 
 def test_what_cannot_be_audited_is_refused():
-    with pytest.raises(TypeError, match=r"a step with release\(...\) or a training with observe"):
+    with pytest.raises(UnusableTraining, match="at least one capability, found object with none"):
         assert_private(object())
+
+
+def test_what_surrounds_a_training_is_checked():
+    assert assert_private(Trainer()).ok
+    with pytest.raises(LeaksMore, match="preparation: "):
+        assert_private(PrivateMinMax())

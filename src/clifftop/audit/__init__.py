@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from clifftop.audit.document import AuditDocument, load_audits
     from clifftop.audit.runs import TrainingReport, audit_training
     from clifftop.audit.steps import StepReport, check_step
+    from clifftop.audit.trainings import check_training
 
 __getattr__ = names_from(
     __name__,
@@ -27,6 +28,7 @@ __getattr__ = names_from(
         "audit_training": "runs",
         "check_accountant": "accounts",
         "check_step": "steps",
+        "check_training": "trainings",
         "load_audits": "document",
     },
 )
@@ -40,5 +42,6 @@ __all__ = [
     "audit_training",
     "check_accountant",
     "check_step",
+    "check_training",
     "load_audits",
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 if TYPE_CHECKING:
     from clifftop.audit.runs import TrainingClaim, TrainingReport, TrainingUnderTest
     from clifftop.audit.steps import PrivateStepUnderTest, StepClaim, StepReport
+    from clifftop.audit.trainings import TrainingChecks
 
 STEP_LEVEL, TRAINING_LEVEL = 1e-4, 1e-3
 
@@ -14,9 +15,10 @@ STEP_LEVEL, TRAINING_LEVEL = 1e-4, 1e-3
 class LeaksMore(AssertionError):
     """A claim that does not hold; the message has what failed, ``report`` everything."""
 
-    def __init__(self, report: StepReport | TrainingReport) -> None:
+    def __init__(self, report: StepReport | TrainingReport | TrainingChecks) -> None:
         failed = "\n".join(f"{check.name}: {check.found} -- {check.must_hold}" for check in report.findings)
-        super().__init__(f"what is audited must keep its claim ({report.claim}), found:\n{failed}")
+        claim = report.document("what is audited").claim
+        super().__init__(f"what is audited must keep its claim ({claim}), found:\n{failed}")
         self.report = report
 
 
@@ -37,6 +39,10 @@ def assert_private(
     seed: int = 0,
     budget_seconds: float = 20.0,
 ) -> TrainingReport: ...
+@overload
+def assert_private(
+    subject: object, *, claimed: None = None, level: float = STEP_LEVEL, seed: int = 0
+) -> TrainingChecks: ...
 def assert_private(
     subject: Any,
     *,
@@ -44,13 +50,14 @@ def assert_private(
     level: float | None = None,
     seed: int = 0,
     budget_seconds: float = 20.0,
-) -> StepReport | TrainingReport:
-    """Check a training step (`check_step`), or a whole training (`audit_training`), against its claim.
+) -> StepReport | TrainingReport | TrainingChecks:
+    """Check a step (`check_step`), a training (`audit_training`) or what surrounds it (`check_training`).
 
     Passing is no proof of privacy: it says what was looked at and found in order.
 
     Args:
-        subject: what is audited, with its claim: a step (``release``), or a training (``observe``).
+        subject: what is audited, with its claim: a step (``release``), a training (``observe``), or a
+            training with capabilities of `clifftop.audit.trainings`.
         claimed: what it must keep instead of its own claim.
         level: the probability, at most, that what keeps its claim fails; 1e-4 for a step, 1e-3 for a
             training, unless given.
@@ -59,12 +66,12 @@ def assert_private(
 
     Raises:
         LeaksMore: a check failed.
-        TypeError: the subject is neither.
+        UnusableTraining: the subject is none of them.
     """
     __tracebackhide__ = True
     if claimed is not None:
         subject = _Claiming(subject, claimed)
-    report: StepReport | TrainingReport
+    report: StepReport | TrainingReport | TrainingChecks
     if hasattr(subject, "release"):
         from clifftop.audit.steps import check_step
 
@@ -75,10 +82,9 @@ def assert_private(
         level = TRAINING_LEVEL if level is None else level
         report = audit_training(subject, level=level, seed=seed, budget_seconds=budget_seconds)
     else:
-        raise TypeError(
-            "what is audited must be a step with release(...) or a training with observe(...), found "
-            f"{type(subject).__name__}; see clifftop.audit.steps.ours and clifftop.audit.runs.ours"
-        )
+        from clifftop.audit.trainings import check_training
+
+        report = check_training(subject, level=STEP_LEVEL if level is None else level, seed=seed)
     if not report.ok:
         raise LeaksMore(report)
     return report

@@ -1,0 +1,1 @@
+"""The bugs, by the part of a training that is wrong."""
