@@ -12,9 +12,9 @@ from pathlib import Path
 from clifftop.analysis.jsonio import read_document
 from clifftop.lab import Store, tables
 
-COMMAND = [sys.executable, "-m", "clifftop", "study", "no-cliff", "--seeds", "0:16", "--lr", "0.1"]
+COMMAND = [sys.executable, "-m", "clifftop", "study", "no-cliff", "--seeds", "0:12", "--lr", "0.1"]
 COMMAND += ["--formats", "none"]
-RUNS = 16 * 22  # two cohorts
+RUNS = 12 * 22  # two cohorts
 STEPS = 140
 
 
