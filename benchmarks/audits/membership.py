@@ -10,6 +10,7 @@ some CPU minutes on one thread (``--quick``: less than one, to try it).
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import sys
@@ -28,12 +29,13 @@ from torch import nn
 
 from clifftop import Flat, Gaussian, Keyed, NeighboringRelation, Poisson, PrivacyPlan
 from clifftop.accounting import calibrate_noise_multiplier, epsilon
-from clifftop.audit.attacks import ALL, AttackReport, Observations, attack_models
+from clifftop.audit.attacks import ALL, AttackReport, Observations, attack_models, permitted_by_event
 from clifftop.events import Gaussian as GaussianEvent
 from clifftop.events import PoissonSampled, SelfComposed
 from clifftop.lab import Factory, OptimizerSpec, RunSpec
 from clifftop.lab.shadows import Shadows, train_shadows
 
+RECORD = Path(__file__).parents[1] / "records" / "audit_membership.json"
 DELTA = 1e-5
 RATE = 0.128
 RELATION = NeighboringRelation.ADD_OR_REMOVE_ONE
@@ -289,18 +291,40 @@ def clothes(models: int, records: int, steps: int) -> dict[str, Any]:
         shadows = train_shadows(spec, models=models)
         report = attacked(shadows, sigma=sigma, steps=steps)
         found[name] = {"noise_multiplier": sigma, "lr": lr} | row_of(report, shadows)
+        found[name]["curve"] = thinned(report, sigma=sigma, steps=steps)
         print(name, sigma, found[name]["test_accuracy"], flush=True)
         print(report.table(), flush=True)
     return found
+
+
+def thinned(report: AttackReport, *, sigma: float, steps: int) -> dict[str, list[float]]:
+    """Points of LiRA's curve, evenly on a log scale, with the most that the event permits at each."""
+    curve = report.curve("LiRA online")
+    places = np.unique(np.searchsorted(curve.fpr, np.geomspace(1e-4, 1.0, 60)).clip(max=len(curve.fpr) - 1))
+    points = {
+        name: [float(f"{x:.4g}") for x in getattr(curve, name)[places]]
+        for name in ("fpr", "tpr", "lower", "upper")
+    }
+    if sigma:
+        relation = NeighboringRelation.REPLACE_ONE
+        most = permitted_by_event(event_of(sigma, steps), points["fpr"], neighboring_relation=relation)
+        points["permitted"] = [round(x, 6) for x in most.tpr]
+    return points
 
 
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few models and one seed; writes another record")
-    quick = parser.parse_args().quick
+    parser.add_argument("--only-fashion", action="store_true", help="that part alone; the others stay")
+    asked = parser.parse_args()
+    quick = asked.quick
     torch.set_num_threads(1)
     start = time.process_time()
+    if asked.only_fashion:
+        figures = json.loads(RECORD.read_text())["figures"]
+        record("audit_membership", figures | {"fashion_mnist": clothes(128, 1000, 300)})
+        return
     figures: dict[str, Any] = {
         "first_study": first_study(8 if quick else 64, SEEDS[:1] if quick else SEEDS),
         "second_study": second_study(8 if quick else 128, WIDTHS[:2] if quick else WIDTHS),
