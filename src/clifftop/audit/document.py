@@ -23,6 +23,7 @@ class AuditKind(StrEnum):
     """What was audited."""
 
     STEP = "step"
+    TRAINING = "training"
     RUN = "run"
     MODEL = "model"
     ACCOUNTANT = "accountant"
@@ -56,6 +57,18 @@ class CheckRow:
     must_hold: str
     p_value: float | None = None
     seconds: float = 0.0
+
+    def __str__(self) -> str:
+        """One line, failed ones marked.
+
+        >>> print(CheckRow(name="rate", passed=False, found="0.2", must_hold="the rate is 0.1"))
+        FAIL rate: 0.2 -- the rate is 0.1
+        """
+        if not self.passed:
+            return f"FAIL {self.name}: {self.found} -- {self.must_hold}"
+        if self.p_value is None:
+            return f"ok   {self.name}: {self.found}"
+        return f"ok   {self.name}: nothing (p = {self.p_value:.2g}; most notable: {self.found})"
 
 
 @final

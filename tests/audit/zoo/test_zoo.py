@@ -103,7 +103,7 @@ def test_false_alarms_of_the_workers_checks_stay_within_the_level():
 
 def test_a_document_says_what_failed_and_what_was_not_looked_at():
     document = check_training(SameDataOnEveryRank(), without=only("workers")).document("mine:training")
-    assert document.kind is AuditKind.RUN
+    assert document.kind is AuditKind.TRAINING
     assert document.verdict is Verdict.REFUTED
     assert "workers-sampler-distinct" in document.reason
     assert any("the accountant, since it was left out" in note for note in document.notes)

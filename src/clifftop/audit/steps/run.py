@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import final
 
-from clifftop.audit.document import AuditDocument, AuditKind, Verdict
+from clifftop.audit.document import AuditDocument, AuditKind
 from clifftop.audit.steps import noise, sampler
 from clifftop.audit.steps.adapter import PrivateStepUnderTest, Sampling, UnusableStep
 from clifftop.audit.steps.draws import draw_noise
 from clifftop.audit.steps.findings import StepCheck
+from clifftop.audit.steps.reports import ChecksReport
 from clifftop.audit.steps.sensitivity import check_sensitivity
 from clifftop.audit.steps.state import check_history, check_linearity
 from clifftop.audit.steps.sums import REFUSALS, Sums, check_empty, refusal_of, refusal_of_empty
@@ -23,7 +24,7 @@ STATISTICAL_CHECKS = noise.CHECKS + sampler.CHECKS
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class StepReport:
+class StepReport(ChecksReport):
     """What the checks of a step said.
 
     Nothing here proves a step private: the checks look at one point in parameter space, at the examples
@@ -37,52 +38,17 @@ class StepReport:
         claim: what was claimed, in one line.
     """
 
-    checks: tuple[StepCheck, ...]
-    level: float
-    not_checked: tuple[str, ...]
-    seconds: float
     claim: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was found."""
-        return not self.findings
-
-    @property
-    def findings(self) -> tuple[StepCheck, ...]:
-        """The checks that failed."""
-        return tuple(check for check in self.checks if not check.passed)
 
     def document(self, subject: str) -> AuditDocument:
         """The audit in the form of all audits."""
-        failed = ", ".join(check.name for check in self.findings)
-        return AuditDocument(
-            kind=AuditKind.STEP,
-            subject=subject,
+        return self.as_document(
+            AuditKind.STEP,
+            subject,
             claim=self.claim,
-            verdict=Verdict.NOT_REFUTED if self.ok else Verdict.REFUTED,
-            reason=f"failed: {failed}" if failed else "the step keeps its claim, as far as was looked",
-            checks=tuple(check.row() for check in self.checks),
-            notes=(
-                f"a step that keeps its claim fails with probability {self.level:g} at most",
-                *(f"not checked: {what}" for what in self.not_checked),
-            ),
-            seconds=self.seconds,
+            sound="the step keeps its claim, as far as was looked",
+            notes=(f"a step that keeps its claim fails with probability {self.level:g} at most",),
         )
-
-    def __str__(self) -> str:
-        """One line a check, failed ones marked."""
-        lines = [_line(check) for check in self.checks]
-        lines += [f"--   not checked: {what}" for what in self.not_checked]
-        return "\n".join([*lines, f"{self.seconds:.1f} s; false alarms in at most {self.level:g} of audits"])
-
-
-def _line(check: StepCheck) -> str:
-    if not check.passed:
-        return f"FAIL {check.name}: {check.found} -- {check.must_hold}"
-    if check.p_value is None:
-        return f"ok   {check.name}: {check.found}"
-    return f"ok   {check.name}: nothing (p = {check.p_value:.2g}; most notable: {check.found})"
 
 
 @on_one_thread

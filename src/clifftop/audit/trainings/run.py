@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from clifftop.audit.accounts import Setting
-from clifftop.audit.document import AuditDocument, AuditKind, Verdict
+from clifftop.audit.document import AuditDocument, AuditKind
 from clifftop.audit.steps import StepCheck
+from clifftop.audit.steps.reports import ChecksReport
 from clifftop.audit.threads import on_one_thread
 from clifftop.audit.trainings.adapter import (
     CAPABILITIES,
@@ -32,7 +33,7 @@ _REFUSALS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeErr
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class TrainingChecks:
+class TrainingChecks(ChecksReport):
     """What the checks of a training said. Nothing here proves a training private.
 
     Attributes:
@@ -42,48 +43,18 @@ class TrainingChecks:
         seconds: how long all took.
     """
 
-    checks: tuple[StepCheck, ...]
-    level: float
-    not_checked: tuple[str, ...]
-    seconds: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was found."""
-        return not self.findings
-
-    @property
-    def findings(self) -> tuple[StepCheck, ...]:
-        """The checks that failed."""
-        return tuple(check for check in self.checks if not check.passed)
-
     def document(self, subject: str) -> AuditDocument:
         """The audit in the form of all audits."""
-        failed = ", ".join(check.name for check in self.findings)
-        return AuditDocument(
-            kind=AuditKind.RUN,
-            subject=subject,
+        return self.as_document(
+            AuditKind.TRAINING,
+            subject,
             claim="the model and all that is published with it follow from noisy releases that are charged",
-            verdict=Verdict.NOT_REFUTED if self.ok else Verdict.REFUTED,
-            reason=f"failed: {failed}" if failed else "nothing was found, as far as was looked",
-            checks=tuple(check.row() for check in self.checks),
+            sound="nothing was found, as far as was looked",
             notes=(
                 f"a training that keeps its claim fails with probability {self.level:g} at most",
                 "the steps' own sums, noise and batches are looked at by the checks of a step",
-                *(f"not checked: {what}" for what in self.not_checked),
             ),
-            seconds=self.seconds,
         )
-
-    def __str__(self) -> str:
-        """One line a check, failed ones marked."""
-        lines = [
-            f"{'ok  ' if check.passed else 'FAIL'} {check.name}: {check.found}"
-            + ("" if check.passed else f" -- {check.must_hold}")
-            for check in self.checks
-        ]
-        lines += [f"--   not checked: {what}" for what in self.not_checked]
-        return "\n".join([*lines, f"{self.seconds:.1f} s; false alarms in at most {self.level:g} of audits"])
 
 
 @on_one_thread

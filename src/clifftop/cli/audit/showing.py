@@ -57,19 +57,11 @@ def as_lines(document: AuditDocument, table: str = "") -> list[str]:
     """The audit for people: checks, bounds, figures, and the verdict last."""
     lines = [f"{document.kind} {document.subject}"]
     lines += [f"claim: {document.claim}"] if document.claim else []
-    lines += [_line(check) for check in document.checks]
+    lines += [str(check) for check in document.checks]
     lines += [f"{row.name}{' (heuristic)' if row.heuristic else ''}: {row.bound}" for row in document.bounds]
     lines += [table] if table else [f"{name}: {value:.4g}" for name, value in document.figures]
     lines += [f"-- {note}" for note in document.notes]
     return [*lines, f"{document.seconds:.1f} s", f"{document.verdict}: {document.reason}"]
-
-
-def _line(check: CheckRow) -> str:
-    if not check.passed:
-        return f"FAIL {check.name}: {check.found} -- {check.must_hold}"
-    if check.p_value is None:
-        return f"ok   {check.name}: {check.found}"
-    return f"ok   {check.name}: nothing (p = {check.p_value:.2g}; most notable: {check.found})"
 
 
 def _check(check: CheckRow) -> dict[str, Any]:
