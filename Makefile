@@ -15,12 +15,14 @@ EXAMPLES := $(wildcard examples/*.py)
 # Not in `make bench`: a helper, what CI runs, and what takes an hour with its rivals.
 NOT_IN_BENCH := $(addprefix benchmarks/,common.py sobol_accounting.py fashion_cnn.py lab_frontier.py)
 BENCHMARKS := $(filter-out $(NOT_IN_BENCH),$(wildcard benchmarks/*.py))
+# What `make audits` runs, each before what writes its page.
+AUDITS := white_box one_run zoo published published_tables published_picture membership membership_page
 RIVALS := .rivals
 DEBIAN_PACKAGES := chromium dataset-fashion-mnist
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help study test check format docs examples sobol bench ci system clean
+.PHONY: help study test check format docs examples sobol bench audits ci system clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +61,10 @@ sobol: $(STAMPS)/lab ## epsilon at 20,000 settings: no exception, ordered ends, 
 bench: $(STAMPS)/lab $(RIVALS)/.stamp ## run the benchmarks, rivals in an environment of their own
 	@set -e; export CLIFFTOP_RIVALS_PYTHON=$(RIVALS)/bin/python; \
 	for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
+
+audits: $(STAMPS)/lab ## audit this library at length: 20 minutes of CPU, records in benchmarks/records
+	@set -e; export OMP_NUM_THREADS=1; \
+	for name in $(AUDITS); do echo "== $$name"; $(BIN)/python benchmarks/audits/$$name.py; done
 
 ci: system ## what continuous integration runs: system, check, docs, examples, test, sobol
 	$(MAKE) check
