@@ -64,9 +64,9 @@ def named(problems: tuple[Problem, ...]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("problem", problems, ids=lambda p: p.name)
 
 
-# The loop is the truth of the others, and the tape does on one run what it does on three: a third each,
-# and all that they refuse.
-SPARSE = {("loop", 1), ("tape", 1)}
+# The loop is the truth of the others, functional transforms are PyTorch's own, and the tape does on one run
+# what it does on three: a third each, and all that they refuse.
+SPARSE = {("loop", 1), ("vmap", 3), ("tape", 1)}
 TABLE = [
     pytest.param(*column, problem, id=f"{column[0]}-{column[1]}-{problem.name}")
     for column, refused in COLUMNS.items()

@@ -155,7 +155,7 @@ def test_lattice_power_knows_what_its_window_misses() -> None:
     assert total.upper[:10].sum() > exact[12:22].sum()
 
 
-@pytest.mark.parametrize(("sigma", "batches"), [(0.5, 50), (0.2, 50), (0.05, 3)])
+@pytest.mark.parametrize(("sigma", "batches"), [(0.5, 50), (0.05, 3)])
 def test_rare_and_large_losses_are_bounded_on_both_sides(sigma: float, batches: int) -> None:
     """Where V spans many decades the grid is finer, or nothing is claimed from below; never a warning."""
     bound = delta(RandomAllocation(batches, Gaussian(sigma)), epsilon=1.0, neighboring_relation=ADD_OR_REMOVE)

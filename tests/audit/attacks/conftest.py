@@ -30,6 +30,14 @@ def response_world(epsilon, *, models=64, records=200, seed=0):
     return seen(np.where(member == honest, 1.0, -1.0), member)
 
 
+def telling_world(delta, *, models=128, records=100, seed=0):
+    """With chance ``delta`` a model tells of all its records at once, else nothing: exactly (0, delta)."""
+    rng = np.random.default_rng(seed)
+    member = halves(rng, models, records)
+    tells = rng.random((models, 1)) < delta
+    return seen(np.where(tells, np.where(member, 5.0, -5.0), rng.normal(size=member.shape)), member)
+
+
 def seen(confidences, member):
     return Observations(
         confidences=confidences,
@@ -41,4 +49,6 @@ def seen(confidences, member):
 
 @pytest.fixture(scope="session")
 def worlds():
-    return SimpleNamespace(halves=halves, gaussian=gaussian_world, response=response_world, seen=seen)
+    return SimpleNamespace(
+        halves=halves, gaussian=gaussian_world, response=response_world, telling=telling_world, seen=seen
+    )

@@ -36,7 +36,19 @@ SPEC = RunSpec(
 
 
 REGRESSION = """
+import numpy as np
 from torch import nn
+
+from clifftop.datasets import Rows, RowsDataset
+
+
+def no_classes():
+    rows = Rows(inputs=(np.ones((20, 10), np.float32),), targets=(np.ones(20, np.float32),))
+    return RowsDataset(train=rows, test=rows)
+
+
+def first(output, target):
+    return (output[:, 0] - target) ** 2
 
 
 def model():
@@ -80,7 +92,9 @@ def test_flags_are_those_of_the_records_that_were_trained_on(shadows):
         return stats.mannwhitneyu(scores[member], scores[~member]).statistic / pairs
 
     assert area(seen.member) > 0.6
-    assert abs(area(np.roll(seen.member, 1, axis=0)) - 0.5) < 0.1  # 300 pairs: 3.5 standard errors
+    assert (
+        abs(area(np.roll(seen.member, 1, axis=0)) - 0.5) < 0.1
+    )  # 300 members, 300 others: 4 standard errors
 
 
 def test_models_share_nothing_and_are_alike_in_any_company(shadows):
@@ -94,6 +108,15 @@ def test_models_share_nothing_and_are_alike_in_any_company(shadows):
     [
         ({}, 7, "models must be at least 8"),
         ({"optimizer": OptimizerSpec(lr=1e30)}, 8, "must train without diverging, found 0 of 8"),
+        (
+            {
+                "data": Factory(target="shadowed_regression:no_classes"),
+                "criterion": Factory(target="shadowed_regression:first"),
+                "metrics": (),
+            },
+            8,
+            "one target of class numbers a record",
+        ),
         (
             {
                 "model": Factory(target="shadowed_regression:model"),

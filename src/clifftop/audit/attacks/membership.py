@@ -146,4 +146,4 @@ ALL: tuple[MembershipAttack, ...] = (
     CalibratedLabel(),
     LabelOnly(),
 )
-"""Strongest first, as is known from elsewhere: the first is the one that a report goes by."""
+"""The first, which a report goes by, is the strongest where much leaks; where little does, others may be."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from clifftop.audit.attacks.observations import Flags, Scores
 
-FEW = 8
+FEW = 64
 """Below so many shadows on a side a record's own variance is noise; all records share one then."""
 LEAST_SPREAD = 1e-6
 
@@ -33,7 +33,8 @@ class Others:
 def others(values: Scores, which: Flags) -> Others:
     """For each model and record the mean and spread of ``values`` over the *other* models in ``which``.
 
-    The target's own value never enters. Sums are taken around each record's centre, so nothing cancels.
+    The target's own value enters only where no other model shares the trait, whatever its own trait is. Sums
+    are taken around each record's centre, so nothing cancels.
 
     >>> values, which = np.array([[1.0], [3.0], [8.0]]), np.array([[True], [True], [False]])
     >>> others(values, which).mean.ravel().tolist()

@@ -37,8 +37,7 @@ class AttackReport:
     Attributes:
         curves: of every attack, the one chosen beforehand first.
         bound: the lower bound on epsilon, for replaced records, by the first attack.
-        permitted: the most that the claim permits at the rates of the first curve; None without a claim.
-        lines: the most by epsilon and delta alone; None without a claim.
+        permitted: the most that the claim permits at the rates of all curves; None without a claim.
         exceeding: by attack, false-positive rates where even the lower limit is above what is permitted.
         epsilon: the claim for replaced records, or None.
         delta: at which epsilon is meant.

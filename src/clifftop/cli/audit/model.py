@@ -64,10 +64,11 @@ def model(
     if plot is not None:
         _draw(document, plot)
     if not as_json:
+        lost = shadows.diverged
         own, other = shadows.train_accuracy.mean(), shadows.test_accuracy.mean()
         print_line(
             f"{report.models} models on halves of {report.records} records: accuracy {own:.3f} on their own "
-            f"half, {other:.3f} on the other"
+            f"half, {other:.3f} on the other{f'; {lost} diverged and say nothing' if lost else ''}"
         )
     return finish(document, as_json=as_json, save=save, table=report.table())
 

@@ -70,10 +70,10 @@ def half_of(*, pool: str, pool_seed: int, seed: int) -> TrainTest:
 
 
 def shadow_spec(spec: RunSpec, *, seed: int) -> RunSpec:
-    """The same run on a random half of its pool, with a seed of its own; its event stays what it was.
+    """The same run on a random half of its pool, with a seed of its own.
 
-    Sampling probability, noise, clip norm, steps and learning rate stay; a divisor that was the expected
-    batch size becomes that of the half.
+    Under Poisson sampling its event stays what it was: sampling probability, noise, clip norm, steps and
+    learning rate stay. A divisor that was the expected batch size becomes that of the half.
     """
     pool = pool_of(spec)
     num_train = len(load_data(spec.data, seed=spec.seed).train)

@@ -23,6 +23,9 @@ from clifftop.noise.streams import generator
 FEWEST = 8
 MOST_AT_ONCE = 64
 """Models that train together: each holds its half of the pool."""
+MOST_BYTES = 1 << 30
+"""Of all halves that are held at once."""
+ROWS_AT_ONCE = 2048
 Progress = Callable[[float, str], None]
 
 
@@ -32,11 +35,11 @@ class Shadows:
     """Models on random halves of one pool, and what they say.
 
     Attributes:
-        observations: of every model that did not diverge and every record.
-        test_accuracy: of each of them on the half that it was not trained on.
+        observations: of every model and record; one that diverged says the same of every class.
+        test_accuracy: of each model on the half that it was not trained on.
         train_accuracy: on the half that it was.
         spec: of one of them.
-        diverged: how many models were left out.
+        diverged: how many did.
     """
 
     observations: Observations
@@ -86,14 +89,14 @@ def train_shadows(
     for row, one in enumerate(seeds):
         member[row, members(one, pool.size)] = True
     fine = np.isfinite(logits).all(axis=(1, 2))
+    # To leave a model out by what it became would be a choice by the outputs: it says nothing instead.
+    logits[~fine] = 0.0
     if int(fine.sum()) < FEWEST:
         raise SpecError(
             f"{FEWEST} models or more must train without diverging, found {int(fine.sum())} of {models}; "
             "lower lr"
         )
-    seen = observations_of(
-        logits[fine], _classes(pool, logits), member[fine], keep_probabilities=keep_probabilities
-    )
+    seen = observations_of(logits, _classes(pool, logits), member, keep_probabilities=keep_probabilities)
     inside = np.where(seen.member, seen.correct, False).sum(axis=1) / seen.member.sum(axis=1)
     outside = np.where(seen.member, False, seen.correct).sum(axis=1) / (~seen.member).sum(axis=1)
     return Shadows(
@@ -109,7 +112,8 @@ def _trained(
     specs: Sequence[RunSpec], pool: Pool, device: str, progress: Progress | None
 ) -> Iterator[tuple[NDArray[np.floating], int]]:
     """Logits ``(m, N, K)`` of some models at a time."""
-    at_once = min(MOST_AT_ONCE, cohort_size(specs[0], device=device))
+    held = sum(array.nbytes for array in (*pool.rows.inputs, *pool.rows.targets)) // 2
+    at_once = min(MOST_AT_ONCE, cohort_size(specs[0], device=device), max(1, MOST_BYTES // max(held, 1)))
     for start in range(0, len(specs), at_once):
         some = specs[start : start + at_once]
         if progress is not None:
@@ -127,13 +131,13 @@ def _logits(
     """``(N, K)`` outputs of one trained model on the whole pool, in evaluation mode."""
     model = build_model(spec).eval()
     own = {name: torch.from_numpy(value[row]) for name, value in parameters.items()}
+    inputs = tuple(torch.from_numpy(array).split(ROWS_AT_ONCE) for array in pool.rows.inputs)
     with torch.no_grad():
-        output = functional_call(model, own, tuple(map(torch.from_numpy, pool.rows.inputs)))
-    if not isinstance(output, torch.Tensor) or output.ndim != 2 or output.shape[1] < 2:
-        found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        output = torch.cat([functional_call(model, own, part) for part in zip(*inputs, strict=True)])
+    if output.ndim != 2 or output.shape[1] < 2:
         raise SpecError(
-            f"membership attacks need a classifier with outputs (N, K), K >= 2, found {found} from "
-            f"{spec.model.target}; attack one that gives a logit a class"
+            "membership attacks need a classifier with outputs (N, K), K >= 2, found "
+            f"{tuple(output.shape)} from {spec.model.target}; attack one that gives a logit a class"
         )
     return output.double().numpy()
 
