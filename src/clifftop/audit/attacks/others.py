@@ -9,8 +9,8 @@ import numpy as np
 
 from clifftop.audit.attacks.observations import Flags, Scores
 
-FEW = 64
-"""Below so many shadows on a side a record's own variance is noise; all records share one then."""
+FEW = 32
+"""With fewer shadows on a side on average, a record's own variance is noise: all records share one then."""
 LEAST_SPREAD = 1e-6
 
 
@@ -53,5 +53,6 @@ def others(values: Scores, which: Flags) -> Others:
     shared = around.sum(axis=1, keepdims=True) / np.maximum(
         (np.maximum(count - 1.0, 0.0)).sum(1, keepdims=True), 1.0
     )
-    variance = np.where(count >= FEW, around / np.maximum(count - 1.0, 1.0), shared)
+    enough = (count.mean(axis=1, keepdims=True) >= FEW) & (count >= 2)
+    variance = np.where(enough, around / np.maximum(count - 1.0, 1.0), shared)
     return Others(count=count, mean=mean + centre, spread=np.sqrt(np.maximum(variance, LEAST_SPREAD**2)))
