@@ -62,7 +62,7 @@ bench: $(STAMPS)/lab $(RIVALS)/.stamp ## run the benchmarks, rivals in an enviro
 	@set -e; export CLIFFTOP_RIVALS_PYTHON=$(RIVALS)/bin/python; \
 	for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
 
-audits: $(STAMPS)/lab ## audit this library at length: 20 minutes of CPU, records in benchmarks/records
+audits: $(STAMPS)/lab ## audit this library at length: two hours of CPU, records in benchmarks/records
 	@set -e; export OMP_NUM_THREADS=1; \
 	for name in $(AUDITS); do echo "== $$name"; $(BIN)/python benchmarks/audits/$$name.py; done
 

@@ -7,15 +7,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from clifftop.accounting import epsilon
+from clifftop.accounting.views import PrivacyProfile, profile
 from clifftop.audit.attacks import (
     ALL,
     CalibratedLoss,
+    HeldOut,
     LiraOffline,
     LiraOnline,
     LossThreshold,
     Observations,
-    Rmia,
+    RmiaOffline,
+    RmiaOnline,
+    ShadowClassifier,
     attack_models,
+    curve_from_targets,
     epsilon_from_targets,
     log_odds,
     membership_curve,
@@ -25,6 +31,7 @@ from clifftop.audit.attacks.others import others
 from clifftop.audit.document import Verdict
 from clifftop.audit.estimators import Counts
 from clifftop.audit.estimators.thresholds import epsilon_from_counts
+from clifftop.events import Gaussian, NeighboringRelation
 
 
 def auc(attack, world):
@@ -46,7 +53,27 @@ def test_a_threshold_on_the_loss_misses_what_shadows_see(worlds):
     weak, strong = auc(LossThreshold(), world), auc(LiraOnline(), world)
     assert weak < strong - 0.1
     assert weak < auc(CalibratedLoss(), world) < strong + 0.01
-    assert weak < auc(Rmia(), world) < strong + 0.01
+    assert weak < auc(RmiaOffline(), world) < strong + 0.01
+    assert weak < auc(RmiaOnline(), world) < strong + 0.01
+
+
+def test_a_shadow_classifier_learns_what_is_common_to_all_records(worlds):
+    """Here members are sure, whether rightly or wrongly: no threshold on the loss sees that."""
+    rng = np.random.default_rng(0)
+    member = worlds.halves(rng, 32, 200)
+    world = worlds.seen(rng.choice([-1.0, 1.0], member.shape) * (1.0 + 2.0 * member), member)
+    assert auc(ShadowClassifier(), world) > 0.99
+    assert abs(auc(LossThreshold(), world) - 0.5) < 0.05
+    # What differs from record to record it cannot see.
+    known = worlds.gaussian(models=64)
+    assert auc(ShadowClassifier(), known) < auc(LiraOnline(), known) - 0.1
+    # Softmax outputs are used where they are kept.
+    sharp = 1.0 + 2.0 * member
+    odds = np.stack([sharp, -sharp, 0.0 * sharp], axis=-1)
+    chances = np.exp(odds) / np.exp(odds).sum(axis=-1, keepdims=True)
+    blind = worlds.seen(rng.normal(size=member.shape), member)
+    assert auc(ShadowClassifier(), blind) < 0.6
+    assert auc(ShadowClassifier(), replace(blind, probabilities=chances)) > 0.99
 
 
 @pytest.mark.parametrize("attack", ALL, ids=lambda attack: attack.name)
@@ -145,8 +172,9 @@ def test_a_claim_that_is_kept_exactly_is_not_refuted(worlds):
     """
     shown = [
         epsilon_from_targets(
-            worlds.response(1.0, models=128, records=100, seed=seed),
-            LossThreshold(),
+            HeldOut(
+                seen=worlds.response(1.0, models=128, records=100, seed=seed), attacks=(LossThreshold(),)
+            ),
             delta=0.0,
             confidence=0.95,
         ).epsilon
@@ -161,11 +189,13 @@ def test_records_of_one_model_are_not_counted_as_independent(worlds):
 
     Counting pairs of model and record as if they were independent refutes this true claim far too often.
     """
-    wrong = naive = 0
+    wrong = refuted = naive = 0
     for seed in range(40):
         world = worlds.telling(0.6, seed=seed)
-        bound = epsilon_from_targets(world, LossThreshold(), delta=0.6, confidence=0.95)
+        held = HeldOut(seen=world, attacks=(LossThreshold(),))
+        bound = epsilon_from_targets(held, delta=0.6, confidence=0.95)
         wrong += bound.epsilon > 0.0
+        refuted += not curve_from_targets(held, tells_of_all(0.6), level=0.05).passed
         judged = world.only(np.arange(64, 128))
         high = LossThreshold().scores(judged) > dict(bound.detail)["threshold"]
         pairs = Counts(
@@ -176,12 +206,49 @@ def test_records_of_one_model_are_not_counted_as_independent(worlds):
         )
         naive += epsilon_from_counts(pairs, delta=0.6, confidence=0.95).epsilon > 0.0
     assert wrong <= 5
+    assert refuted <= 5
     assert naive >= 8
+
+
+def tells_of_all(delta):
+    """The curve of what tells everything with chance delta, and nothing otherwise."""
+    return PrivacyProfile(epsilons=(0.0,), lowers=(delta,), uppers=(delta,))
+
+
+def test_a_claimed_curve_that_is_kept_exactly_is_not_refuted(worlds):
+    """Each score's curve is just that of the claim: at most 3 of 30 worlds (nominal 2.5%: chance 7e-3).
+
+    The claim of half of the shift is refuted most times, where the bound on epsilon shows a third of it.
+    """
+    relation = NeighboringRelation.ADD_OR_REMOVE_ONE
+    true = profile(Gaussian(1.0), neighboring_relation=relation)
+    false = profile(Gaussian(2.0), neighboring_relation=relation)
+    wrong = right = 0
+    for seed in range(30):
+        held = HeldOut(
+            seen=worlds.gaussian(models=96, records=100, difficulty=0.0, seed=seed),
+            attacks=(LossThreshold(),),
+        )
+        wrong += not curve_from_targets(held, true, level=0.025).passed
+        right += not curve_from_targets(held, false, level=0.025).passed
+    assert wrong <= 3
+    assert right >= 25
+
+
+def test_both_sides_of_a_curve_are_tested(worlds):
+    """Others are recognised for sure, members never: only low scores give anybody away."""
+    rng = np.random.default_rng(0)
+    member = worlds.halves(rng, 96, 100)
+    low = ~member & (rng.random(member.shape) < 0.2)
+    held = HeldOut(seen=worlds.seen(np.where(low, -9.0, 0.0), member), attacks=(LossThreshold(),))
+    claim = tells_of_all(0.05)
+    assert not curve_from_targets(held, claim, level=0.025).passed
+    assert curve_from_targets(held, tells_of_all(0.25), level=0.025).passed
 
 
 def test_a_claim_that_is_broken_is_refuted(worlds):
     world = worlds.response(2.5, models=128)
-    report = attack_models(world, attacks=(LossThreshold(), *ALL), epsilon=1.0, delta=1e-5, draws=20)
+    report = attack_models(world, attacks=(LossThreshold(), CalibratedLoss()), epsilon=1.0, delta=1e-5, draws=20)
     assert 1.0 < report.bound.epsilon < 2.5
     assert report.refuted
     assert report.document("world").verdict is Verdict.REFUTED
@@ -198,6 +265,22 @@ def test_curves_stay_below_what_is_permitted(worlds):
     assert document.permitted is not None
     assert [curve.name for curve in document.curves] == [attack.name for attack in ALL]
     assert report.table().splitlines()[1].startswith("LiRA online")
+
+
+def test_an_event_is_tested_as_a_whole(worlds):
+    """At confidence 95% bound and curve have 2.5% each; the curve refutes what the bound lets pass."""
+    world = worlds.gaussian(models=128, records=150)
+    relation = NeighboringRelation.REPLACE_ONE
+    event = Gaussian(4.0)  # a replaced record moves it by half a deviation, where the world moves by one
+    claimed = epsilon(event, delta=1e-5, neighboring_relation=relation).upper
+    report = attack_models(world, attacks=ALL[:2], event=event, epsilon=claimed, draws=10)
+    assert report.bound.epsilon < claimed
+    assert report.bound.confidence == 0.975
+    assert report.refuted
+    document = report.document("world")
+    assert document.verdict is Verdict.REFUTED
+    assert [check.name for check in document.checks] == ["claimed curve"]
+    assert "trade-off curve" in document.reason
 
 
 def test_without_a_claim_there_is_no_verdict(worlds):

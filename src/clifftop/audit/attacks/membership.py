@@ -15,6 +15,7 @@ from scipy import special
 
 from clifftop.audit.attacks.observations import Observations, Scores
 from clifftop.audit.attacks.others import others
+from clifftop.audit.estimators.logistic import fit_logistic
 
 LEAST_PROBABILITY = 1e-12
 
@@ -88,14 +89,28 @@ class LiraOffline(MembershipAttack):
 
 @final
 @dataclass(frozen=True)
-class Rmia(MembershipAttack):
-    """A record's likelihood ratio against those of the pool, offline (Zarifzadeh, Liu and Shokri 2024).
+class RmiaOnline(MembershipAttack):
+    """A record's likelihood ratio against those of the pool (Zarifzadeh, Liu and Shokri 2024).
 
-    The ratio is the true class's probability under the target over its mean under all models, which is
-    ``((1 + a) out + (1 - a)) / 2`` with the mean ``out`` of models without the record. The paper counts the
-    pool's records that are beaten by a factor; with few of them many scores tie, so here the score is the log
-    of the ratio over the pool's geometric mean, which has no ties. Of a model's scores the order is the same.
+    The ratio is the true class's probability under the target over its mean under models with the record and
+    without it, both halves alike. The paper counts the pool's records that are beaten by a factor; with few
+    of them many scores tie, so here the score is the log of the ratio over the pool's geometric mean, which
+    has no ties. Of a model's scores the order is the same.
     """
+
+    name: ClassVar[str] = "RMIA online"
+    needs: ClassVar[str] = "probabilities, and shadow models with and without the record"
+
+    def scores(self, seen: Observations) -> Scores:
+        """See the class."""
+        own = special.expit(seen.confidences)
+        return _over_the_pool(own, 0.5 * (others(own, seen.member).mean + others(own, ~seen.member).mean))
+
+
+@final
+@dataclass(frozen=True)
+class RmiaOffline(MembershipAttack):
+    """The same from models without the record, whose mean ``out`` gives ``((1 + a) out + 1 - a) / 2``."""
 
     name: ClassVar[str] = "RMIA offline"
     needs: ClassVar[str] = "probabilities, and shadow models without the record"
@@ -105,9 +120,48 @@ class Rmia(MembershipAttack):
         """See the class."""
         own = special.expit(seen.confidences)
         without = others(own, ~seen.member).mean
-        usual = 0.5 * ((1.0 + self.offline_a) * without + (1.0 - self.offline_a))
-        ratio = np.log(np.maximum(own, LEAST_PROBABILITY)) - np.log(np.maximum(usual, LEAST_PROBABILITY))
-        return ratio - ratio.mean(axis=1, keepdims=True)
+        return _over_the_pool(own, 0.5 * ((1.0 + self.offline_a) * without + (1.0 - self.offline_a)))
+
+
+def _over_the_pool(own: Scores, usual: Scores) -> Scores:
+    ratio = np.log(np.maximum(own, LEAST_PROBABILITY)) - np.log(np.maximum(usual, LEAST_PROBABILITY))
+    return ratio - ratio.mean(axis=1, keepdims=True)
+
+
+@final
+@dataclass(frozen=True)
+class ShadowClassifier(MembershipAttack):
+    """A classifier that learned from shadow models what outputs on members look like (Shokri et al. 2017).
+
+    A logistic regression on the largest probabilities where they are kept, the log-odds of the true class,
+    and whether it is the likeliest. Each half of the models learns from the first few of the other half. It
+    knows nothing of a single record, which is why LiRA sees what it does not.
+    """
+
+    name: ClassVar[str] = "shadow classifier"
+    needs: ClassVar[str] = "probabilities, and a few shadow models"
+    learned_from: int = 8
+
+    def scores(self, seen: Observations) -> Scores:
+        """See the class."""
+        features, half = self._features(seen), seen.models // 2
+        found = np.empty(seen.member.shape)
+        for learned, judged in ((slice(0, half), slice(half, None)), (slice(half, None), slice(0, half))):
+            shown, member = features[learned][: self.learned_from], seen.member[learned][: self.learned_from]
+            weights = fit_logistic(shown.reshape(-1, shown.shape[-1]), member.ravel())
+            found[judged] = features[judged] @ weights
+        return found
+
+    @staticmethod
+    def _features(seen: Observations) -> Scores:
+        """``(M, N, F)`` of about unit scale, a column of ones first."""
+        odds = np.clip(seen.confidences, -20.0, 20.0)
+        parts = [np.ones(odds.shape), odds / 5.0, np.abs(odds) / 5.0, seen.correct.astype(np.float64)]
+        if seen.probabilities is not None:
+            largest = -np.sort(-seen.probabilities, axis=2)[..., :3]
+            logs = np.log(np.maximum(largest, LEAST_PROBABILITY)) / 5.0
+            parts += [*np.moveaxis(largest, 2, 0), *np.moveaxis(logs, 2, 0)]
+        return np.stack(parts, axis=-1)
 
 
 @final
@@ -140,10 +194,12 @@ class CalibratedLabel(MembershipAttack):
 ALL: tuple[MembershipAttack, ...] = (
     LiraOnline(),
     LiraOffline(),
-    Rmia(),
+    RmiaOnline(),
+    RmiaOffline(),
     CalibratedLoss(),
+    ShadowClassifier(),
     LossThreshold(),
     CalibratedLabel(),
     LabelOnly(),
 )
-"""The first, which a report goes by, is the strongest where much leaks; where little does, others may be."""
+"""The first is the strongest where much leaks; where little does, others may be."""

@@ -7,24 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+from clifftop.accounting.views import profile
 from clifftop.audit.attacks.curves import DRAWS, RATES, MembershipCurve, membership_curve
 from clifftop.audit.attacks.membership import ALL, MembershipAttack
 from clifftop.audit.attacks.observations import Observations
-from clifftop.audit.attacks.permitted import (
-    above,
-    epsilon_from_targets,
-    permitted_by_epsilon,
-    permitted_by_event,
-)
-from clifftop.audit.document import CLAIMED, AuditDocument, AuditKind, BoundRow, CurveRow, Verdict
-from clifftop.audit.estimators.values import LowerBound
+from clifftop.audit.attacks.permitted import above, permitted_by_epsilon, permitted_by_event
+from clifftop.audit.attacks.targets import HeldOut, curve_from_targets, epsilon_from_targets
+from clifftop.audit.document import CLAIMED, AuditDocument, AuditKind, BoundRow, CheckRow, CurveRow, Verdict
+from clifftop.audit.estimators.values import LowerBound, require_confidence
 from clifftop.events import DpEvent, NeighboringRelation
 
 RELATION = NeighboringRelation.REPLACE_ONE
 """By which two parts of one size of a pool differ."""
 POOLED = "curves pool all models and records; their intervals are approximate and hold point by point"
 BLACK_BOX = "an attack on outputs shows some of what leaks; what it does not show may leak all the same"
-CHOSEN = "the verdict rests on the first attack's bound alone, which was chosen beforehand"
+CHOSEN = (
+    "the verdict rests on half of the models as targets; which attack and threshold to judge them by was "
+    "chosen on the other half"
+)
+HALVES = "bound and claimed curve are tested with half of the error that the confidence allows each"
 FEWEST_WRONG = 20
 """False positives from which on a rate says something."""
 
@@ -35,8 +36,9 @@ class AttackReport:
     """What membership attacks reach on models of one setting.
 
     Attributes:
-        curves: of every attack, the one chosen beforehand first.
-        bound: the lower bound on epsilon, for replaced records, by the first attack.
+        curves: of every attack.
+        bound: the lower bound on epsilon for replaced records, whatever attack shows it.
+        claimed_curve: whether the event's own trade-off curve is beaten; None without an event.
         permitted: the most that the claim permits at the rates of all curves; None without a claim.
         exceeding: by attack, false-positive rates where even the lower limit is above what is permitted.
         epsilon: the claim for replaced records, or None.
@@ -48,6 +50,7 @@ class AttackReport:
 
     curves: tuple[MembershipCurve, ...]
     bound: LowerBound
+    claimed_curve: CheckRow | None
     permitted: CurveRow | None
     exceeding: tuple[tuple[str, tuple[float, ...]], ...]
     epsilon: float | None
@@ -58,8 +61,9 @@ class AttackReport:
 
     @property
     def refuted(self) -> bool:
-        """Whether the claim is false, by the bound's confidence."""
-        return self.epsilon is not None and self.bound.epsilon > self.epsilon
+        """Whether the claim is false, at the confidence that was asked for."""
+        beaten = self.claimed_curve is not None and not self.claimed_curve.passed
+        return beaten or (self.epsilon is not None and self.bound.epsilon > self.epsilon)
 
     @property
     def ok(self) -> bool:
@@ -95,11 +99,12 @@ class AttackReport:
             claim=claim,
             verdict=Verdict.NO_CLAIM if self.epsilon is None else verdict,
             reason=self._reason(),
-            bounds=(BoundRow(name=f"{self.curves[0].name}, a number a target", bound=self.bound),),
+            checks=() if self.claimed_curve is None else (self.claimed_curve,),
+            bounds=(BoundRow(name="attacks, a number a target", bound=self.bound),),
             curves=tuple(curve.row() for curve in self.curves),
             permitted=self.permitted,
             figures=self._figures(),
-            notes=(POOLED, CHOSEN, BLACK_BOX, *self._exceeding()),
+            notes=(POOLED, CHOSEN, *self._halves(), BLACK_BOX, *self._exceeding()),
             seconds=self.seconds,
         )
 
@@ -108,7 +113,12 @@ class AttackReport:
         seen = f"{first.name} reaches AUC {first.auc} on {self.models} models and {self.records} records"
         if self.epsilon is None:
             return f"{seen}; no claim to refute"
-        return f"{seen}; {'its bound passes' if self.refuted else 'no guaranteed bound passes'} the claim"
+        if self.claimed_curve is not None and not self.claimed_curve.passed:
+            return f"{seen}; targets beat the trade-off curve of the claim"
+        return f"{seen}; {'the bound passes' if self.refuted else 'no guaranteed test refutes'} the claim"
+
+    def _halves(self) -> tuple[str, ...]:
+        return () if self.claimed_curve is None else (HALVES,)
 
     def _figures(self) -> tuple[tuple[str, float], ...]:
         claimed = () if self.epsilon is None else ((CLAIMED, self.epsilon),)
@@ -143,11 +153,11 @@ def attack_models(
 
     Args:
         seen: what the models say of the pool.
-        attacks: the first one is what the verdict goes by; the others are reported beside it.
-        event: what one training is accounted as, for the permitted curve; None for none.
+        attacks: to mount; the verdict goes by what half of the models choose of them.
+        event: what one training is accounted as, for the permitted curve and the test of it; None for none.
         epsilon: the claim for replaced records at ``delta``; None for none.
         delta: at which epsilon is meant.
-        confidence: of the bound.
+        confidence: of the verdict: of the bound, or, with an event, of bound and claimed curve together.
         draws: of the curves' bootstrap.
         seed: of the bootstrap.
 
@@ -163,9 +173,16 @@ def attack_models(
     most = {} if permitted is None else dict(zip(permitted.fpr, permitted.tpr, strict=True))
     least = FEWEST_WRONG / int((~seen.member).sum())
     exceeding = tuple((c.name, _above(c.row(), most, least)) for c in curves) if most else ()
+    held, error = HeldOut(seen=seen, attacks=attacks), 1.0 - require_confidence(confidence)
+    claimed_curve = None
+    if event is not None:
+        error /= 2.0
+        claimed = profile(event, neighboring_relation=RELATION)
+        claimed_curve = curve_from_targets(held, claimed, level=error)
     return AttackReport(
         curves=curves,
-        bound=epsilon_from_targets(seen, attacks[0], delta=delta, confidence=confidence),
+        bound=epsilon_from_targets(held, delta=delta, confidence=1.0 - error),
+        claimed_curve=claimed_curve,
         permitted=permitted,
         exceeding=exceeding,
         epsilon=epsilon,

@@ -10,14 +10,12 @@ the bound is valid.
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
 
+from clifftop.audit.estimators.logistic import fit_logistic
 from clifftop.audit.estimators.values import Array
 from clifftop.audit.runs.protocol import Flags, Releases
 
 QUANTILES = 48
-RIDGE = 1.0
-NEWTON_STEPS = 12
 
 
 def features_of(trajectories: Releases) -> Array:
@@ -57,34 +55,8 @@ def learn(trajectories: Releases, present: Flags, judged: Releases) -> Array:
     def standard(values: Array) -> Array:
         return np.column_stack((np.ones(len(values)), np.clip((values - centre) / scale, -8.0, 8.0)))
 
-    weights = _logistic(standard(features), present.astype(np.float64))
+    weights = fit_logistic(standard(features), present)
     return standard(features_of(judged)) @ weights
-
-
-def _logistic(x: Array, y: Array) -> Array:
-    """Ridge-penalised logistic regression by Newton's method, its steps halved where they do not help."""
-    penalty = np.full(x.shape[1], RIDGE)
-    penalty[0] = 1e-6
-    weights = np.zeros(x.shape[1])
-
-    def loss(w: Array) -> float:
-        margins = x @ w
-        return float(np.logaddexp(0.0, margins).sum() - margins @ y + 0.5 * (penalty * w * w).sum())
-
-    best = loss(weights)
-    for _ in range(NEWTON_STEPS):
-        chances = special.expit(x @ weights)
-        gradient = x.T @ (chances - y) + penalty * weights
-        curvature = (x.T * (chances * (1.0 - chances))) @ x + np.diag(penalty)
-        step = np.linalg.solve(curvature, gradient)
-        size = 1.0
-        while size > 1e-3 and loss(weights - size * step) > best:
-            size *= 0.5
-        found = loss(weights - size * step)
-        if found >= best * (1.0 - 1e-6):
-            break
-        weights, best = weights - size * step, found
-    return weights
 
 
 def _quantiles(values: Array) -> Array:

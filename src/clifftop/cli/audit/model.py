@@ -38,15 +38,15 @@ def model(
     """Attack models of a run's setting: was a record trained on? 1 if what is found refutes its epsilon.
 
     Models with the run's setting are trained on random halves of its data, and each is attacked with all the
-    others as shadows: LiRA, whose bound decides, and weaker attacks beside it. What an attack does not show
-    may leak all the same.
+    others as shadows: LiRA, RMIA and weaker attacks. The verdict comes from half of the models, by the attack
+    and threshold that the other half chooses. What an attack does not show may leak all the same.
 
     Args:
         folder: the results folder of a sweep or a study.
         run: the first characters of the run's id, as `clifftop runs` lists it.
         models: how many to train; at least 8, and from 64 on low false-positive rates say something.
         delta: at which the claimed epsilon is taken.
-        confidence: of the bound on epsilon.
+        confidence: of the verdict.
         seed: names the models.
         plot: a PNG of what attacks reach beside what is permitted.
         save: a folder of runs that keeps the audit; `clifftop report` shows it there.
