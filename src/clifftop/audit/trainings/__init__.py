@@ -1,6 +1,7 @@
 """Exact checks of what lies beyond one step: preparation, restarts, charges, workers, reports, the search.
 
 `check_training` takes any object that has some of the capabilities below, and says what it could not check.
+`ours` makes one of Clifftop's own `Trainer`.
 """
 
 from clifftop.audit.trainings.adapter import (
@@ -19,6 +20,7 @@ from clifftop.audit.trainings.adapter import (
     Tunes,
     UnusableTraining,
 )
+from clifftop.audit.trainings.own import OwnTraining, ours
 from clifftop.audit.trainings.preparation import check_preparation, check_public_numbers
 from clifftop.audit.trainings.replay import check_runs
 from clifftop.audit.trainings.reports import check_reported, check_training_accountant, check_tuning
@@ -30,6 +32,7 @@ __all__ = [
     "Distributed",
     "HasAccountant",
     "HasPublicNumbers",
+    "OwnTraining",
     "Prepares",
     "RankedStep",
     "RanksClaim",
@@ -49,4 +52,5 @@ __all__ = [
     "check_training_accountant",
     "check_tuning",
     "check_workers",
+    "ours",
 ]
