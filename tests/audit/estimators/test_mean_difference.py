@@ -27,6 +27,20 @@ def test_the_level_is_exact_on_gaussians(allowed, spread):
     assert 3 <= alarms <= allowed(200)
 
 
+@pytest.mark.parametrize(("each", "tail"), [(2, 0.05), (2, 1e-4), (10, 1e-4), (500, 1e-4)])
+def test_the_level_holds_at_few_scores_and_high_confidence(each, tail):
+    """At the mu that is just refuted, what was seen has the chance ``tail``, by scipy's law."""
+    free, width = 2 * each - 2, np.sqrt(2 / each)
+    seen = stats.nct.ppf(1.0 - tail, free, 1.0 / width)
+    scores = np.tile([-1.0, 1.0], each)
+    coins = np.arange(2 * each) < each
+    spread = np.sqrt(2.0 * each / free)
+    bound = epsilon_from_means(scores + seen * spread * width * coins, coins, delta=1e-5, confidence=1 - tail)
+    mu = dict(bound.detail)["mu"]
+    assert mu == pytest.approx(1.0, abs=1e-3)
+    assert stats.nct.sf(seen, free, mu / width) <= tail * 1.001
+
+
 def test_is_students_noncentral_law():
     rng = np.random.default_rng(2)
     for size in (5, 12, 400):

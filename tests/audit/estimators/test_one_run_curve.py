@@ -234,6 +234,11 @@ def test_a_family_of_curves_gives_nearly_the_same_bound():
         family="Gaussian", **options,
     )  # fmt: skip
     assert 0.97 * exact < bound.epsilon <= exact
+    perfect = epsilon_in_family(
+        ANY, spec, 60, curve=gaussian_curve, epsilon=lambda mu: gaussian_lower(mu, 1e-5), start=0.2,
+        family="Gaussian", **options,
+    )  # fmt: skip
+    assert perfect.epsilon <= bound.detection_limit <= 1.25 * perfect.epsilon
     nothing = epsilon_in_family(
         ANY, spec, 30, curve=gaussian_curve, epsilon=lambda mu: mu, start=1.0, family="Gaussian", **options
     )

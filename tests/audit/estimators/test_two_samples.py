@@ -195,3 +195,13 @@ def test_refuses_bad_numbers():
 def test_rules_count_ties_as_not_above():
     assert Rule(threshold=1.0).counts([1.0, 2.0], [1.0]).true_positives == 1
     assert Rule(threshold=1.0, inverted=True).counts([1.0, 2.0], [1.0]).false_positives == 1
+
+
+def test_scores_may_be_infinite():
+    """All present at infinity, all absent at minus infinity: told apart, without a warning on the way."""
+    infinite = np.full(40, math.inf)
+    rng = np.random.default_rng(0)
+    bound = epsilon_held_out(infinite, -infinite, delta=0.0, confidence=CONFIDENCE, rng=rng)
+    assert bound.epsilon == bound.detection_limit > 1.0
+    places = held_out(infinite, -infinite, merit=lambda hits, *_: np.full(hits.size, -math.inf), rng=rng)
+    assert places.rule.threshold in (-math.inf, math.inf)

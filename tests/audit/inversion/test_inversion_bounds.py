@@ -109,6 +109,8 @@ def test_nothing_shown_is_below_the_detection_limit():
     sure = Identification(successes=200, trials=200, candidates=100, confidence=0.95)
     assert not sure.is_at_chance
     assert sure.epsilon(delta=1e-5).epsilon == shown.detection_limit
+    with pytest.raises(ValueError, match="found 1=1 candidates=0"):
+        Identification(successes=1, trials=2, candidates=0, confidence=0.95)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +158,18 @@ def test_a_hidden_direction_has_no_unbiased_estimator(attacked, digit):
     assert local.mean_squared_error(noise_std=0.0) == 0
     with pytest.raises(CannotInvert, match="of one example, found 2"):
         influence(model, digit.expand(2, 1, 8, 8), torch.tensor([1, 1]), plan)
+
+
+def test_a_direction_that_hardly_shows_is_not_taken_for_hidden(attacked, digit):
+    """Its share is a ten-millionth, and its square would be lost in the rounding of J^T J."""
+    model = attacked(nn.Flatten(), nn.Linear(64, 64, bias=False), nn.Linear(64, 3), num_classes=3)
+    with torch.no_grad():
+        model.module[1].weight.copy_(torch.eye(64)).mul_(torch.where(torch.arange(64) == 5, 1e-7, 1.0))
+    model.module[1].requires_grad_(False)
+    local = influence(model, digit, torch.tensor([1]), one_step_plan(clip_norm=1.0, noise_multiplier=0.1))
+    assert local.rank == 64
+    exact = torch.linalg.pinv(local.jacobian, rtol=1e-12).square().sum().item() / 64
+    assert local.mean_squared_error(noise_std=0.1) == pytest.approx(0.01 * exact, rel=1e-6)
 
 
 def test_measures():

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from clifftop import events
 from clifftop.audit.document import AuditKind, Verdict
 from clifftop.audit.runs import (
     Observed,
@@ -67,6 +68,11 @@ class _Bug(StreamKind):
 
 def _half(true: RunStreams, step: int, value: Params, std: Tensor) -> Params:
     return true.add_normals(step, value, 0.5 * std)
+
+
+def _none(true: RunStreams, step: int, value: Params, std: Tensor) -> Params:
+    del true, step, std
+    return value
 
 
 def _once(true: RunStreams, step: int, value: Params, std: Tensor) -> Params:
@@ -142,6 +148,7 @@ def test_a_correct_training_stands_and_its_epsilon_is_nearly_shown(correct: Trai
     assert 0.93 * truth <= micro.bound.epsilon <= truth
     assert not micro.heuristic
     assert correct.bound("Gaussian DP").heuristic
+    assert not any(row.heuristic for row in correct.bounds if row.name.startswith("noise family"))
     assert 0.6 * truth <= correct.bound("noise family").bound.epsilon <= truth
     assert correct.micro is not None
     assert correct.micro.share == pytest.approx(1.0, abs=0.03)
@@ -179,6 +186,13 @@ def test_a_planted_bug_is_refuted(bug: Bend, caught_by: set[str]) -> None:
     assert report.document("bug").verdict is Verdict.REFUTED
 
 
+def test_a_training_without_any_noise_is_refuted() -> None:
+    plan = replace(PLAN, sampler=Poisson(sampling_prob=1.0))
+    report = audit_training(canaries_alone(plan, num_canaries=16, steps=2, streams=_Bug(_none)), runs=8)
+    assert {"noise scale", "noise shape", "micro-audit"} <= _failed(report)
+    assert report.bound("micro-audit").bound.epsilon > 1e5
+
+
 def test_tied_noise_takes_the_guarantee_from_pooled_bounds() -> None:
     report = audit_training(_alone(_Bug(_tied)), runs=8, seed=2)
     assert all(row.heuristic for row in report.bounds if "one canary" not in row.name)
@@ -190,6 +204,16 @@ def test_shuffling_is_no_poisson_sampling() -> None:
     plan = replace(PLAN, sampler=_Shuffled())
     report = audit_training(_alone(Keyed(), plan), runs=16, seed=2)
     assert _failed(report) == {"participations", "batch sizes"}
+    assert all(row.heuristic for row in report.bounds if row.name.startswith("noise family"))
+    assert "bounds by the noise family assume" in report.document("shuffle").notes[1]
+
+
+def test_noise_of_another_kind_takes_the_guarantee_from_the_family() -> None:
+    """One canary a run needs no independence within a run, but steps and runs of the claimed kind."""
+    for bug, caught_by in ((_once, "noise across steps"), (_alike, "noise across runs")):
+        report = audit_training(_alone(_Bug(bug)), runs=8, seed=2)
+        assert caught_by in _failed(report)
+        assert all(row.heuristic for row in report.bounds if row.name.startswith("noise family"))
 
 
 def test_the_same_trainings_without_a_bug_stand() -> None:
@@ -217,6 +241,8 @@ def test_a_budget_decides_how_many_runs_and_progress_is_told() -> None:
         audit_training(training, runs=8, budget_seconds=1.0)
     with pytest.raises(ValueError, match="at least 4"):
         audit_training(training, runs=2)
+    with pytest.raises(ValueError, match=r"level must be .*found level=1e-16"):
+        audit_training(training, runs=8, level=1e-16)
 
 
 def test_runs_are_fresh_and_repeatable() -> None:
@@ -233,3 +259,10 @@ def test_runs_are_fresh_and_repeatable() -> None:
 def test_a_plan_that_claims_nothing_of_the_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="Poisson-sampled Gaussian"):
         canaries_alone(replace(PLAN, sampler=_Shuffled()), num_canaries=4, steps=2)
+
+
+def test_a_plan_whose_clipping_costs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the rule reads from the data is not in the claim of a sampled Gaussian mechanism."""
+    monkeypatch.setattr(Flat, "event", lambda _: events.Gaussian(10.0))
+    with pytest.raises(ValueError, match="nothing beside it"):
+        canaries_alone(PLAN, num_canaries=4, steps=2)

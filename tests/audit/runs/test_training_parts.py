@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from clifftop.accounting.views import TradeOff, profile
+from clifftop.audit.estimators.curves import approximate_dp_curve, gaussian_curve
 from clifftop.audit.estimators.values import Counts
 from clifftop.audit.runs import NoiseFamily, Observed, TrainingClaim, log_likelihood_ratios
 from clifftop.audit.runs.certified import certified_curve
 from clifftop.audit.runs.checks import central_counts, correlation_p_value, scale_p_value
+from clifftop.audit.runs.family import FAMILY
 from clifftop.audit.runs.learned import learn
 from clifftop.audit.runs.micro import micro_audit
 from clifftop.audit.runs.power import power_of
@@ -139,6 +142,60 @@ def test_the_family_shows_what_the_counts_allow() -> None:
     assert not NoiseFamily(CLAIM).bound([nothing], confidence=0.95).detected
 
 
+def test_outside_its_family_a_bound_can_be_above_the_truth() -> None:
+    """Randomised response lies below light members of the family and not above the one with its epsilon."""
+    claim = TrainingClaim(sampling_prob=1.0, noise_multiplier=1.0, steps=1, delta=1e-5)
+    curve = approximate_dp_curve(1.0, 0.0)
+    rates = np.geomspace(1e-6, 0.5, 40).tolist()
+    light, own = gaussian_curve(1 / 1000), gaussian_curve(1 / 3.73)
+    assert replace(claim, noise_multiplier=3.73).epsilon.upper == pytest.approx(1.0, abs=0.01)
+    assert all(curve(rate) < light(rate) for rate in rates)
+    assert curve(0.27) < own(0.27)
+    counts = Counts(true_positives=7311, present=10_000, false_positives=2689, absent=10_000)
+    assert NoiseFamily(claim).bound([counts], confidence=0.95).epsilon > 5.0
+    assert "is, or lies nowhere below," in FAMILY
+    assert "with the training's epsilon" in FAMILY
+
+
+@pytest.mark.parametrize("claim", [CLAIM, replace(CLAIM, sampling_prob=1.0, steps=1)])
+def test_no_counts_show_more_than_the_detection_limit(claim: TrainingClaim) -> None:
+    family = NoiseFamily(claim)
+    poor, perfect = (
+        Counts(true_positives=right, present=200, false_positives=200 - right, absent=200)
+        for right in (130, 200)
+    )
+    shown = family.bound([perfect], confidence=0.95).epsilon
+    assert shown <= family.bound([poor], confidence=0.95).detection_limit <= 1.25 * shown
+
+
+def test_a_claim_of_hundreds_does_not_hide_what_is_shown() -> None:
+    claim = TrainingClaim(sampling_prob=1.0, noise_multiplier=0.02, steps=1, delta=1e-5)
+    assert claim.epsilon.lower > 1000.0
+    perfect = Counts(true_positives=500, present=500, false_positives=0, absent=500)
+    bound = NoiseFamily(claim).bound([perfect], confidence=0.95)
+    assert 20.0 < bound.epsilon < 100.0
+
+
+def test_no_noise_at_all_is_measured() -> None:
+    seen = replace(_seen(np.random.default_rng(0)), absent=Moments(count=1000))
+    micro = micro_audit(seen, CLAIM, confidence=0.95)
+    assert micro is not None
+    assert micro.noise_upper == 0.0
+    assert micro.bound.epsilon > 1e5
+    assert micro.bound.detection_limit == math.inf
+
+
+def test_pairs_of_runs_share_no_second_number() -> None:
+    """Runs 1 and 2 of each block, and the first run with that of each later block."""
+    first, none = np.asarray([1.0, 10.0, 100.0], dtype=np.float32), np.zeros((3, 1), dtype=np.bool_)
+    blocks = [first[:, None, None] * np.float32(factor) for factor in (1.0, 2.0, 3.0)]
+    seen = [tally(Observed(releases=block, present=none)) for block in blocks]
+    runs = (seen[0] + seen[1] + seen[2]).runs
+    assert runs.count == 5
+    assert runs.second == pytest.approx(2.0**2 + 3.0**2 + 100.0**2 * (1 + 4 + 9))
+    assert runs.both == pytest.approx(1.0 * 2.0 + 1.0 * 3.0 + 1000.0 * (1 + 4 + 9))
+
+
 def _expected(noise: float, rate: float, size: int) -> Counts:
     misses = certified_curve(replace(CLAIM, noise_multiplier=noise))(rate)
     return Counts(
@@ -223,3 +280,15 @@ def test_what_it_takes_to_see_an_error() -> None:
     # The research notes' 90%-power figure for 5% at one level 1e-3 is 3708 releases, over 80 a canary-run.
     assert power_of(CLAIM, level=1e-3)[0].by_noise_scale == pytest.approx(2 * 3708 / 160, rel=0.1)
     assert "enough for noise scale" in rows[0].sentence(1000)
+
+
+@pytest.mark.parametrize("steps", [1, 10, 160])
+def test_the_noise_scale_sees_an_error_as_often_as_is_told(steps: int) -> None:
+    """A canary-run is absent by a fair coin: with few of them there may be no noise alone to look at."""
+    level = 1e-4
+    for row in power_of(replace(CLAIM, sampling_prob=1.0, noise_multiplier=20.0, steps=steps), level=level):
+        runs = int(row.by_noise_scale)
+        absent = np.arange(1, runs + 1)
+        least = stats.chi2.ppf(level, absent * steps) / (1.0 - row.missing) ** 2
+        chance = stats.binom.pmf(absent, runs, 0.5) @ stats.chi2.cdf(least, absent * steps)
+        assert 0.89 <= chance <= 0.95

@@ -82,7 +82,7 @@ def against_curve(
         family: pairs (epsilon, curve), as of one accountant at several noise levels. They are tested from
             the smallest epsilon up to the first that is not refuted, which needs no correction: to go too
             far, the first true one must be refuted. `CurveTest.largest_refuted` is a lower bound on epsilon
-            only if the mechanism's own curve is one of the family's, or lies below it.
+            only if the mechanism's own curve is, or lies nowhere below, the member's with its own epsilon.
 
     Errors: ValueError where the curve leaves [0, 1].
 

@@ -3,9 +3,9 @@ r"""A lower bound on epsilon for mechanisms that are Gaussian, from far fewer ru
 A mechanism is mu-GDP if no test does better than telling ``N(0, 1)`` from ``N(mu, 1)`` (Dong, Roth and Su
 2022). One test near the middle bounds mu, and mu gives epsilon at every delta, where the rates at that delta
 would take millions of runs to see (Nasr et al. 2023). The step from mu to epsilon assumes that the
-mechanism's own curve *is* Gaussian. Where it is not, the number describes the Gaussian mechanism that is at
-least as leaky in the place that was tested: to test a claim without a family, use
-`clifftop.audit.estimators.curves.against_curve`.
+mechanism's own curve *is* Gaussian. Where it is not, the number describes a Gaussian mechanism that leaks no
+more in the place that was tested, and may well be above the epsilon of the one that was audited: to test a
+claim without a family, use `clifftop.audit.estimators.curves.against_curve`.
 
 mu is bounded by the exact joint p-value of `clifftop.audit.estimators.curves`; `mu_from_limits` is the plain
 way by two intervals. The threshold is chosen on other runs (`epsilon_held_out`), or it is an order statistic

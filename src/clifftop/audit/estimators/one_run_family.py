@@ -2,8 +2,8 @@
 
 A curve that is refuted says nothing of epsilon by itself: many curves have the same epsilon. Inside a family
 that is ordered, where a larger parameter permits more, all members up to some parameter are refuted, and that
-parameter's epsilon is a bound for mechanisms of the family, or below one of its curves. The family is part of
-the assumptions that are printed.
+parameter's epsilon is a bound for mechanisms whose curve is, or lies nowhere below, that of the member with
+their own epsilon. The family is part of the assumptions that are printed.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def epsilon_in_family(
     family: str,
     precision: float = 0.01,
 ) -> LowerBound:
-    """The bound if the curve of each canary is, or lies below, a member of an ordered family.
+    """The bound if each canary's curve is, or lies nowhere below, the member's with the same epsilon.
 
     Args:
         audit: which test refutes curves.
@@ -121,25 +121,27 @@ def epsilon_in_family(
     _require(spec, correct, delta)
     tail = 1.0 - require_confidence(confidence)
 
-    def shown(right: int, within: float) -> float:
-        found = _largest_from(
+    def around(right: int, within: float) -> tuple[float, float]:
+        return _largest_from(
             start, lambda value: audit.refutes(curve(value), spec, right, tail=tail), precision=within
         )
-        return epsilon(found) if found > 0 else 0.0
 
-    bound = shown(correct, precision)
+    found, _ = around(correct, precision)
+    best, beyond = around(spec.num_guesses, 0.1)
+    bound = epsilon(found) if found > 0 else 0.0
+    ceiling = epsilon(beyond if beyond < math.inf else best) if best > 0 else 0.0
     return LowerBound(
         epsilon=bound,
         delta=delta,
         confidence=confidence,
         assumptions=(family, *audit.assumptions),
-        detection_limit=max(bound, shown(spec.num_guesses, 0.1)),
+        detection_limit=max(bound, ceiling),
         detail=_counted(spec, correct),
     )
 
 
-def _largest_from(start: float, refuted: Callable[[float], bool], *, precision: float) -> float:
-    """The largest parameter found refuted, looked for around ``start``; 0 where none of them is."""
+def _largest_from(start: float, refuted: Callable[[float], bool], *, precision: float) -> tuple[float, float]:
+    """The largest parameter found refuted, around ``start``, 0 where none is; and the next, which is not."""
     low, high = 0.0, math.inf
     value, factor = start, 1.3
     for _ in range(_MOST_BRACKETS):
@@ -153,7 +155,7 @@ def _largest_from(start: float, refuted: Callable[[float], bool], *, precision: 
     while low > 0 and high < math.inf and high > low * (1.0 + precision):
         middle = math.sqrt(low * high)
         low, high = (middle, high) if refuted(middle) else (low, middle)
-    return low
+    return low, high
 
 
 _MOST_BRACKETS = 10

@@ -307,7 +307,7 @@ def _best_rule(present: Array, absent: Array, *, merit: Merit) -> Rule:
     places = candidates(np.concatenate((present, absent)))
     above = present.size - np.searchsorted(np.sort(present), places, side="right").astype(np.float64)
     false = absent.size - np.searchsorted(np.sort(absent), places, side="right").astype(np.float64)
-    best, best_rule = -math.inf, Rule(threshold=float(np.median(places)))
+    best, best_rule = -math.inf, Rule(threshold=float(places[places.size // 2]))
     for inverted, swapped in ((False, False), (False, True), (True, False), (True, True)):
         hits, wrong, sizes = above, false, (present.size, absent.size)
         if inverted:

@@ -27,8 +27,8 @@ from clifftop.audit.inversion.attack import CannotInvert
 from clifftop.audit.inversion.model import AttackedModel, Gradient
 from clifftop.plan import PrivacyPlan
 
-SINGULAR = 1e-12
-"""An eigenvalue below this share of the largest counts as 0."""
+SINGULAR = 1e-24
+"""An eigenvalue below this share of the largest counts as 0: they are squares of singular values of J."""
 
 ASSUMPTIONS = (
     "the estimator is unbiased near this input: it uses neither a prior nor the range of pixels",
@@ -44,7 +44,8 @@ class Influence:
     Attributes:
         gram: ``J^T J``, ``(D, D)``, float64.
         jacobian: J, ``(P, D)``, float64, rows in the order of the parameters.
-        eigenvalues: of ``gram``, rising.
+        eigenvalues: of ``gram``, rising, ``(D,)``; from the singular values of J, whose squares would be lost
+            in the rounding of ``gram`` below 1e-16 of the largest.
     """
 
     gram: Tensor
@@ -107,5 +108,7 @@ def influence(model: AttackedModel, inputs: Tensor, targets: Tensor, plan: Priva
     basis = torch.eye(at.numel(), dtype=torch.float64, device=at.device)
     columns = [torch.autograd.grad(pulled, [free], unit.view_as(at), retain_graph=True)[0] for unit in basis]
     jacobian = torch.stack(columns, 1)
-    gram = jacobian.T @ jacobian
-    return Influence(gram=gram, jacobian=jacobian, eigenvalues=torch.linalg.eigvalsh(gram))
+    singular = torch.linalg.svdvals(jacobian).flip(0)
+    missing = jacobian.shape[1] - len(singular)  # where there are fewer parameters than numbers of an input
+    eigenvalues = torch.nn.functional.pad(singular.square(), (missing, 0))
+    return Influence(gram=jacobian.T @ jacobian, jacobian=jacobian, eigenvalues=eigenvalues)

@@ -27,6 +27,8 @@ class Identification:
         candidates: n, the true one included.
         confidence: of the interval.
 
+    Errors: ValueError unless the counts are whole numbers, and there is a candidate.
+
     >>> found = Identification(successes=3, trials=100, candidates=50, confidence=0.95)
     >>> found.rate, found.chance, found.is_at_chance
     (0.03, 0.02, True)
@@ -39,6 +41,7 @@ class Identification:
 
     def __post_init__(self) -> None:
         require_share_of("successes", self.successes, "trials", self.trials)
+        require_share_of("1", 1, "candidates", self.candidates)
 
     @property
     def rate(self) -> float:

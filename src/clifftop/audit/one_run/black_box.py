@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clifftop.audit.one_run.protocol import CanaryKind, Coins, Scores, claim_of
+from clifftop.audit.one_run.protocol import CanaryKind, Coins, Scores
 from clifftop.audit.runs import TrainingClaim
+from clifftop.audit.runs.claim import claim_of
 from clifftop.gradients import Criterion
 from clifftop.noise import Secure, StreamKind
 from clifftop.plan import PrivacyPlan

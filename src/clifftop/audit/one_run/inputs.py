@@ -24,8 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clifftop.audit.one_run.protocol import CanaryKind, Coins, Scores, claim_of
+from clifftop.audit.one_run.protocol import CanaryKind, Coins, Scores
 from clifftop.audit.runs import TrainingClaim, log_likelihood_ratios
+from clifftop.audit.runs.claim import claim_of
 from clifftop.audit.runs.protocol import Releases
 from clifftop.clipping import Flat
 from clifftop.gradients import Criterion

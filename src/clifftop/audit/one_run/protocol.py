@@ -9,9 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clifftop.audit.runs import TrainingClaim
-from clifftop.noise import Gaussian
-from clifftop.plan import PrivacyPlan
-from clifftop.sampling import Poisson
 
 Coins: TypeAlias = NDArray[np.bool_]
 Scores: TypeAlias = NDArray[np.float64]
@@ -60,23 +57,3 @@ class OneRunTraining(Protocol):
         themselves, not on the coins.
         """
         ...
-
-
-def claim_of(plan: PrivacyPlan, *, steps: int, delta: float) -> TrainingClaim:
-    """What a Poisson-sampled Gaussian plan is accounted as.
-
-    Raises:
-        ValueError: the plan is another.
-    """
-    if not (isinstance(plan.sampler, Poisson) and isinstance(plan.noise, Gaussian) and plan.is_private):
-        raise ValueError(
-            "a plan must claim a Poisson-sampled Gaussian mechanism for a one-run audit, found "
-            f"sampler={plan.sampler} noise={plan.noise} clipping={plan.clipping}; audit such a plan"
-        )
-    return TrainingClaim(
-        sampling_prob=plan.sampler.sampling_prob,
-        noise_multiplier=plan.noise.noise_multiplier,
-        steps=steps,
-        delta=delta,
-        relation=plan.neighboring_relation,
-    )

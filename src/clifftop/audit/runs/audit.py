@@ -17,7 +17,7 @@ from clifftop.audit.estimators.intervals import lower_limits, upper_limits
 from clifftop.audit.estimators.thresholds import HELD_OUT, NOT_SHOWN, Rule
 from clifftop.audit.estimators.values import Array, Counts, TradeOffCurve, require_confidence
 from clifftop.audit.runs.certified import certified_curve
-from clifftop.audit.runs.checks import checks_of, may_pool, may_recompose
+from clifftop.audit.runs.checks import checks_of, may_compare, may_pool, may_recompose
 from clifftop.audit.runs.claim import TrainingClaim
 from clifftop.audit.runs.collect import Evidence, Progress, collect
 from clifftop.audit.runs.family import noise_family
@@ -27,9 +27,12 @@ from clifftop.audit.runs.power import power_of
 from clifftop.audit.runs.protocol import TrainingUnderTest
 from clifftop.audit.runs.report import TrainingReport
 from clifftop.audit.threads import on_one_thread
+from clifftop.events.base import is_number
 
 TESTS = 14
 """Tests that may refute a claim, at most; each has an equal share of the level."""
+LEAST_LEVEL = 1e-9
+"""A share of less would be lost in the rounding of one minus it."""
 THRESHOLD = 0.0
 """Of the log-likelihood ratio, fixed beforehand: where a mechanism that does as it says is best seen."""
 FIXED = "claimed curve, threshold 0"
@@ -78,7 +81,10 @@ def audit_training(
     if runs is None and budget_seconds is None:
         budget_seconds = 20.0
     require_confidence(confidence)
-    require_confidence(level)
+    if not is_number(level) or not LEAST_LEVEL <= level < 1:
+        raise ValueError(
+            f"level must be a number in [{LEAST_LEVEL:g}, 1), found level={level!r}; 0.001 is usual"
+        )
     evidence = collect(training, runs=runs, budget_seconds=budget_seconds, seed=seed, progress=progress)
     if progress is not None:
         progress(0.95, f"judging {evidence.runs} runs")
@@ -108,7 +114,7 @@ def judge(
     micro = micro_audit(evidence.seen, claim, confidence=confidence)
     bounds = [
         *_micro_row(micro, checks),
-        *_bounds(attacks, tests, claim, confidence, pooled=may_pool(checks)),
+        *_bounds(attacks, tests, claim, confidence, checks),
     ]
     shown, permitted = _curves(attacks, curve, confidence=confidence)
     return TrainingReport(
@@ -220,10 +226,9 @@ def _bounds(
     tests: dict[str, CurveTest],
     claim: TrainingClaim,
     confidence: float,
-    *,
-    pooled: bool,
+    checks: Sequence[CheckRow],
 ) -> list[BoundRow]:
-    family = noise_family(claim)
+    family, pooled, compared = noise_family(claim), may_pool(checks), may_compare(checks)
     fixed: Counts = tests[FIXED].counts
     held: Counts = tests[HELD].counts
     by_curve = family.bound([fixed, held], confidence=confidence, assumptions=(NOT_SHOWN, HELD_OUT))
@@ -232,7 +237,7 @@ def _bounds(
         *attacks.likelihood, delta=claim.delta, confidence=confidence, rng=attacks.rng(2)
     )
     rows = [
-        BoundRow(name=BY_CURVE, bound=by_curve, heuristic=not pooled),
+        BoundRow(name=BY_CURVE, bound=by_curve, heuristic=not (pooled and compared)),
         BoundRow(name=GAUSSIAN, bound=gaussian, heuristic=True),
         BoundRow(name=RATES, bound=rates, heuristic=not pooled),
     ]
@@ -244,7 +249,7 @@ def _bounds(
     one = tests.get(SINGLE)
     if one is not None:
         bound = family.bound([one.counts], confidence=confidence, assumptions=(NOT_SHOWN,))
-        rows.append(BoundRow(name=ONE_A_RUN, bound=bound))
+        rows.append(BoundRow(name=ONE_A_RUN, bound=bound, heuristic=not compared))
     return rows
 
 

@@ -29,6 +29,8 @@ PARTICIPATION = "participations"
 BATCHES = "batch sizes"
 POOLING = (ACROSS_CANARIES, ACROSS_RUNS, PARTICIPATION, BATCHES)
 """The checks without which canaries may not be counted as independent."""
+FORM = (ACROSS_STEPS, ACROSS_RUNS, RATE, PARTICIPATION)
+"""Those without which one canary's releases are not of the claimed kind at any noise multiplier."""
 
 TOLERANCE = 1e-5
 """Scales and shares nearer to the claim than this are rounding."""
@@ -57,10 +59,27 @@ def may_pool(checks: Sequence[CheckRow]) -> bool:
 
 def may_recompose(checks: Sequence[CheckRow]) -> bool:
     """Whether nothing speaks against what the micro-audit assumes: one law of noise and draws throughout."""
-    failed = {check.name for check in checks if not check.passed}
-    # The shape is compared at the claimed scale: where that is false, so is the comparison.
-    odd_shape = NOISE_SHAPE in failed and NOISE_SCALE not in failed
-    return not odd_shape and not failed & {ACROSS_STEPS, *POOLING}
+    failed = _failed(checks)
+    return not _odd_shape(failed) and ACROSS_STEPS not in failed and may_pool(checks)
+
+
+def may_compare(checks: Sequence[CheckRow]) -> bool:
+    """Whether nothing speaks against the noise family: the claimed mechanism at some noise multiplier."""
+    failed = _failed(checks)
+    return not _odd_shape(failed) and not failed & set(FORM)
+
+
+def _failed(checks: Sequence[CheckRow]) -> set[str]:
+    return {check.name for check in checks if not check.passed}
+
+
+def _odd_shape(failed: set[str]) -> bool:
+    """Whether noise is of another law, as far as can be told.
+
+    The shape is compared at the claimed scale and counts coordinates as independent: where either is false,
+    so is the comparison.
+    """
+    return NOISE_SHAPE in failed and not failed & {NOISE_SCALE, ACROSS_CANARIES}
 
 
 def scale_p_value(absent: Moments, noise_multiplier: float) -> float:

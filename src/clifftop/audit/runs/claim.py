@@ -7,8 +7,11 @@ from typing import final
 
 from clifftop.accounting import epsilon
 from clifftop.accounting.base import Bound
-from clifftop.events import DpEvent, Gaussian, NeighboringRelation, PoissonSampled, SelfComposed
+from clifftop.events import DpEvent, Gaussian, NeighboringRelation, NoOp, PoissonSampled, SelfComposed
 from clifftop.events.base import require_count, require_positive, require_probability
+from clifftop.noise import Gaussian as GaussianNoise
+from clifftop.plan import PrivacyPlan
+from clifftop.sampling import Poisson
 
 RELATIONS = (NeighboringRelation.ADD_OR_REMOVE_ONE, NeighboringRelation.ZERO_OUT)
 
@@ -73,3 +76,30 @@ class TrainingClaim:
             f"at {self.sampling_prob:g}, noise multiplier {self.noise_multiplier:g}, "
             f"{self.relation.name.lower().replace('_', ' ')}"
         )
+
+
+def claim_of(plan: PrivacyPlan, *, steps: int, delta: float) -> TrainingClaim:
+    """What a Poisson-sampled Gaussian plan is accounted as.
+
+    Raises:
+        ValueError: the plan is another, its clipping rule has a cost of its own, or its relation replaces
+            examples.
+    """
+    if not (
+        isinstance(plan.sampler, Poisson)
+        and isinstance(plan.noise, GaussianNoise)
+        and plan.is_private
+        and plan.clipping.event() == NoOp()
+    ):
+        raise ValueError(
+            "a plan must claim a Poisson-sampled Gaussian mechanism and nothing beside it to be audited as a "
+            f"whole, found sampler={plan.sampler} noise={plan.noise} clipping={plan.clipping}; audit such a "
+            "plan, or say by claim=, where it is taken, what the training is accounted as"
+        )
+    return TrainingClaim(
+        sampling_prob=plan.sampler.sampling_prob,
+        noise_multiplier=plan.noise.noise_multiplier,
+        steps=steps,
+        delta=delta,
+        relation=plan.neighboring_relation,
+    )

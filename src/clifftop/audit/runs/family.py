@@ -2,9 +2,11 @@
 
 The trade-off curves of one sampling probability and number of steps fall as the noise gets less, so there
 is a largest noise at which the counts no longer refute the curve, and each larger one is refuted. Its
-epsilon is a lower bound on that of the training *if the training's own curve is one of the family's or lies
-below it*: for a training whose sampler or order of steps is another, the number says only that it leaks more
-than the family's member does, at the place that was tested.
+epsilon is a lower bound on that of the training *if the training's own curve is, or lies nowhere below, that
+of the member with the training's own epsilon*: then that member is refuted with no larger chance. For any
+other training the number says only that it leaks more than a member with this epsilon does, at the place that
+was tested, and its own epsilon can be less: randomised response of epsilon 1 tells as much in the middle as
+Gaussian noise of epsilon 5.6, and nothing more in the tails.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from clifftop.audit.runs.certified import certified_curve
 from clifftop.audit.runs.claim import TrainingClaim
 
 FAMILY = (
-    "the training's trade-off curve is, or lies below, that of Poisson-sampled Gaussian noise at the claimed "
-    "sampling probability and number of steps, at some noise multiplier"
+    "the training's trade-off curve is, or lies nowhere below, that of Poisson-sampled Gaussian noise at the "
+    "claimed sampling probability and number of steps, at the noise multiplier with the training's epsilon"
 )
 LEAST, MOST = 0.01, 100.0
 """Epsilons below are not shown, those beyond not told apart."""
@@ -61,7 +63,7 @@ class NoiseFamily:
 
         Errors: ValueError.
         """
-        multiplier = self._least_refuted(tests, confidence=confidence, precision=PRECISION)
+        multiplier = self._least_refuted(tests, confidence=confidence)
         epsilon = self.epsilon(multiplier) if multiplier < math.inf else 0.0
         limit = self.limit(tests[0].present, tests[0].absent, len(tests), confidence)
         return LowerBound(
@@ -74,31 +76,28 @@ class NoiseFamily:
         )
 
     def _limit(self, present: int, absent: int, tests: int, confidence: float) -> float:
-        """About what a perfect attack would show by `bound` with these numbers."""
+        """What a perfect attack would show by `bound` with these numbers, to `COARSE`, from above."""
         # Of perfect counts the curve's point with equal errors decides, and that is half of 1 - delta(0).
         tail = (1.0 - require_confidence(confidence)) / tests
         perfect = Counts(true_positives=present, present=present, false_positives=0, absent=absent)
 
         def refuted(multiplier: float) -> bool:
             claim = replace(self._claim, noise_multiplier=multiplier)
-            advantage = delta(claim.event, epsilon=0.0, neighboring_relation=claim.relation).upper
+            advantage = delta(claim.event, epsilon=0.0, neighboring_relation=claim.relation).lower
             return refutes(approximate_dp_curve(0.0, min(advantage, 1.0 - 1e-12)), perfect, tail=tail)
 
-        found = _least(refuted, self._claim.noise_multiplier, self._within, precision=COARSE)
-        return self.epsilon(found) if found < math.inf else 0.0
+        stands, found = _least(refuted, self._claim.noise_multiplier, self.epsilon, precision=COARSE)
+        return self.epsilon(stands) if found < math.inf else 0.0
 
-    def _least_refuted(self, tests: Sequence[Counts], *, confidence: float, precision: float) -> float:
-        """A noise multiplier that is refuted, the least but for ``precision``; infinite where none is."""
+    def _least_refuted(self, tests: Sequence[Counts], *, confidence: float) -> float:
+        """A noise multiplier that is refuted, the least but for `PRECISION`; infinite where none is."""
         tail = (1.0 - require_confidence(confidence)) / len(tests)
 
         def refuted(multiplier: float) -> bool:
             curve = self.curve(multiplier)
             return any(refutes(curve, counts, tail=tail) for counts in tests)
 
-        return _least(refuted, self._claim.noise_multiplier, self._within, precision=precision)
-
-    def _within(self, multiplier: float) -> bool:
-        return LEAST <= self.epsilon(multiplier) <= MOST
+        return _least(refuted, self._claim.noise_multiplier, self.epsilon, precision=PRECISION)[1]
 
     def _curve(self, multiplier: float) -> TradeOffCurve:
         return certified_curve(replace(self._claim, noise_multiplier=multiplier), points=POINTS)
@@ -114,25 +113,26 @@ def noise_family(claim: TrainingClaim) -> NoiseFamily:
 
 
 def _least(
-    refuted: Callable[[float], bool], start: float, within: Callable[[float], bool], *, precision: float
-) -> float:
-    """The least value ``within`` range that is refuted, by bisection of its logarithm; infinite for none.
+    refuted: Callable[[float], bool], start: float, epsilon: Callable[[float], float], *, precision: float
+) -> tuple[float, float]:
+    """A noise multiplier that is not refuted and the next that is, by bisection of the logarithm.
 
-    All values above a refuted one must be refuted, too.
+    The second is infinite where none with an epsilon of at least `LEAST` is refuted. Those with an epsilon
+    above `MOST` count as not refuted, but for ``start``. All above a refuted one must be refuted, too.
     """
 
     def shown(value: float) -> bool:
-        return within(value) and refuted(value)
+        return LEAST <= epsilon(value) <= MOST and refuted(value)
 
     low, high = (0.0, start) if refuted(start) else (start, math.inf)
     value, factor = start, FIRST_FACTOR
     while not (low and high < math.inf):
         value = value / factor if low == 0 else value * factor
-        if low and not within(value):
-            return math.inf
+        if low and epsilon(value) < LEAST:
+            return low, math.inf
         low, high = (low, value) if shown(value) else (value, high)
         factor = min(2.0, factor * factor)
     while high > low * (1.0 + precision):
         middle = math.sqrt(low * high)
         low, high = (low, middle) if shown(middle) else (middle, high)
-    return high
+    return low, high

@@ -20,7 +20,6 @@ from typing import final
 
 from scipy import special, stats
 
-from clifftop.audit.estimators.curves import LARGEST
 from clifftop.audit.estimators.intervals import lower_limit
 from clifftop.audit.estimators.values import LowerBound, require_confidence
 from clifftop.audit.runs.claim import TrainingClaim
@@ -32,6 +31,8 @@ ASSUMED = (
 )
 ROUNDING = 1e-6
 """Above the error of the sums over float32 releases, relative to each limit."""
+LEAST_MULTIPLIER = 1e-3
+"""Less noise, or none, is asked about as this much, whose epsilon is beyond all claims."""
 
 
 @final
@@ -99,12 +100,13 @@ def _recomposed(
     epsilon = 0.0
     if share_lower > 0 and rate_lower > 0:
         multiplier = noise_upper * (1.0 + ROUNDING) / (share_lower * (1.0 - ROUNDING))
-        measured = replace(claim, noise_multiplier=multiplier, sampling_prob=rate_lower)
+        noise = max(multiplier, LEAST_MULTIPLIER)  # with more noise epsilon is less
+        measured = replace(claim, noise_multiplier=noise, sampling_prob=rate_lower)
         epsilon = measured.epsilon.lower
     return LowerBound(
         epsilon=epsilon,
         delta=claim.delta,
         confidence=confidence,
         assumptions=(ASSUMED,),
-        detection_limit=max(epsilon, LARGEST),
+        detection_limit=math.inf,  # noise can be measured to be as little as it is
     )

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clifftop.audit.runs.claim import TrainingClaim
+from clifftop.audit.runs.claim import TrainingClaim, claim_of
 from clifftop.audit.runs.protocol import Flags, Observed
 from clifftop.flow import Batch, ClippedSum, NoisySum, Params
 from clifftop.gradients import Criterion, GradientEngine, PerExampleLoss, TapeEngine
 from clifftop.gradients.base import constant_tensors, trainable_parameters
-from clifftop.noise import Gaussian, RunStreams, Secure, StreamKind
+from clifftop.noise import RunStreams, Secure, StreamKind
 from clifftop.plan import PrivacyPlan
 from clifftop.private_gradient import (
     PrivacyState,
@@ -29,7 +29,7 @@ from clifftop.private_gradient import (
     initial_state,
     private_gradient,
 )
-from clifftop.sampling import Indices, Poisson
+from clifftop.sampling import Indices
 
 CANARIES = "clifftop.canaries"
 """The name of the canaries' coordinates among the parameters."""
@@ -252,7 +252,7 @@ def ours(
             on each example, Gaussian noise, and a relation under which an example may be missing.
     """
     module = copy.deepcopy(module)
-    chosen = _claim_of(plan, steps=steps, delta=delta) if claim is None else claim
+    chosen = claim_of(plan, steps=steps, delta=delta) if claim is None else claim
     loss = PerExampleLoss(module=module, criterion=criterion, constants={})
     parts = _Parts(
         engine=TapeEngine() if engine is None else engine,
@@ -288,27 +288,11 @@ def canaries_alone(
     """
     return OwnTraining(
         plan=plan,
-        claim=_claim_of(plan, steps=steps, delta=delta) if claim is None else claim,
+        claim=claim_of(plan, steps=steps, delta=delta) if claim is None else claim,
         num_canaries=num_canaries,
         num_examples=0,
         streams=Secure() if streams is None else streams,
         begin=lambda opened, _: _Coordinates(plan, opened),
-    )
-
-
-def _claim_of(plan: PrivacyPlan, *, steps: int, delta: float) -> TrainingClaim:
-    if not (isinstance(plan.sampler, Poisson) and isinstance(plan.noise, Gaussian) and plan.is_private):
-        raise ValueError(
-            "a plan must claim a Poisson-sampled Gaussian mechanism to be audited as a whole, found "
-            f"sampler={plan.sampler} noise={plan.noise} clipping={plan.clipping}; pass claim= to say what it "
-            "is accounted as"
-        )
-    return TrainingClaim(
-        sampling_prob=plan.sampler.sampling_prob,
-        noise_multiplier=plan.noise.noise_multiplier,
-        steps=steps,
-        delta=delta,
-        relation=plan.neighboring_relation,
     )
 
 

@@ -24,6 +24,8 @@ ERRORS = (0.05, 0.20, 0.50)
 """Parts of the noise that are missing; at 0.5 the noise is half of what is claimed, the error twofold."""
 CHANCE = 0.9
 """With which the noise check should see an error."""
+COINS = 200
+"""Quantiles of the number of absent canaries."""
 MOST = 1 << 34
 
 
@@ -36,8 +38,8 @@ class PowerRow:
         missing: that part.
         epsilon: at which the training then really is.
         by_noise_scale: canary-runs for the noise check to see it with a chance of 0.9.
-        by_curve: canary-runs for the claimed curve to be refuted, with a chance of about a half; infinite
-            where no number looked at is enough.
+        by_curve: canary-runs for the claimed curve to be refuted, with a chance of a third to a half (by
+            simulation; about 0.9 with twice as many); infinite where no number looked at is enough.
     """
 
     missing: float
@@ -71,20 +73,22 @@ def power_of(claim: TrainingClaim, *, level: float) -> tuple[PowerRow, ...]:
             PowerRow(
                 missing=missing,
                 epsilon=actual.epsilon.estimate,
-                # Half of the canaries are absent, and each has a release a step.
-                by_noise_scale=math.ceil(2.0 * _releases_needed(missing, level) / claim.steps),
+                by_noise_scale=_canary_runs_for_scale(missing, claim.steps, level),
                 by_curve=_canary_runs_needed(claimed, certified_curve(actual), level),
             )
         )
     return tuple(rows)
 
 
-def _releases_needed(missing: float, level: float) -> int:
-    """How many of pure noise, for the chi-square test of its scale."""
+def _canary_runs_for_scale(missing: float, steps: int, level: float) -> int:
+    """For the test of its scale: a canary is absent by a fair coin, and has then a release a step."""
+    places = (np.arange(COINS) + 0.5) / COINS
 
-    def enough(count: int) -> bool:
+    def enough(canary_runs: int) -> bool:
+        count = steps * stats.binom.ppf(places, canary_runs, 0.5)
+        count = count[count > 0]  # nothing is seen where no canary is absent
         threshold = stats.chi2.ppf(level, count)
-        return bool(stats.chi2.cdf(threshold / (1.0 - missing) ** 2, count) >= CHANCE)
+        return bool(stats.chi2.cdf(threshold / (1.0 - missing) ** 2, count).sum() >= CHANCE * COINS)
 
     return _first(enough)
 

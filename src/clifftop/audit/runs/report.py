@@ -14,7 +14,7 @@ from clifftop.audit.document import (
     CurveRow,
     Verdict,
 )
-from clifftop.audit.runs.checks import may_pool
+from clifftop.audit.runs.checks import may_compare, may_pool
 from clifftop.audit.runs.claim import TrainingClaim
 from clifftop.audit.runs.micro import MicroAudit
 from clifftop.audit.runs.power import PowerRow
@@ -136,6 +136,12 @@ class TrainingReport:
 
     def _notes(self) -> tuple[str, ...]:
         notes = [POOLED, AFTER_CLIPPING, *(row.sentence(self.canary_runs) for row in self.power)]
+        if not may_compare(self.checks):
+            notes.insert(
+                0,
+                "bounds by the noise family assume noise and draws of the claimed kind, which these are not "
+                f"({', '.join(check.name for check in self.findings)}): they are no guarantee",
+            )
         if not may_pool(self.checks):
             notes.insert(
                 0,

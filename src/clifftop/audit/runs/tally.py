@@ -48,7 +48,10 @@ class Moments:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Sums over pairs of numbers, no number in two of them: of each with itself, and with the other."""
+    """Sums over pairs of numbers: of each with itself, and with the other.
+
+    No second number is in another pair; a first one may be the first of several.
+    """
 
     count: int = 0
     first: float = 0.0
@@ -101,7 +104,8 @@ class Tally:
         draws: the sampler's, or None.
         ties: pairs of absent canaries of one step, by their distance in powers of two.
         lags: pairs of steps along one absent canary, by distance from 1 on.
-        runs: pairs of neighbouring runs, at one step and canary that is absent in both.
+        runs: pairs of runs, at one step and canary that is absent in both: neighbours of one block, and the
+            first run of the first block, which is in no other pair, with that of each other.
         sample: some releases along absent canaries of the first block.
         first: the first run of the first block, absent canaries only, others 0: ``(T, k)``.
     """
@@ -142,7 +146,7 @@ def tally(observed: Observed) -> Tally:
         draws=_draws(observed) if known else None,
         ties=tuple(_ties(noise, absent[:RUNS_LOOKED_AT])),
         lags=tuple(_lags(noise[..., :CANARIES_LOOKED_AT], absent[:RUNS_LOOKED_AT, :CANARIES_LOOKED_AT])),
-        runs=_neighbours(noise, absent[:RUNS_LOOKED_AT]),
+        runs=_neighbours(noise[1:], absent[1:RUNS_LOOKED_AT]),
         sample=_sample(noise, absent[:RUNS_LOOKED_AT]),
         first=noise[0],
         first_absent=absent[0],
