@@ -107,7 +107,8 @@ and `clifftop.audit.trainings.check_training` for what lies around it. They know
 - Variants that are as private, {valid}: {flagged} flagged.
 
 Clifftop's own `Trainer` is put through the same checks of a training in
-`tests/audit/trainings/test_own_trainer.py`, by the adapter that ships with them (`clifftop.audit.trainings.ours`).
+`tests/audit/trainings/test_own_trainer.py`, by the adapter that ships with them
+(`clifftop.audit.trainings.ours`).
 
 ```console
 $ python benchmarks/audits/zoo.py

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from inspect import getattr_static
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from clifftop import Flat, Gaussian, NeighboringRelation, Poisson, PrivacyPlan
 from clifftop.audit import LeaksMore, assert_private
 from clifftop.audit.runs import canaries_alone
+from clifftop.audit.steps import run
 from clifftop.audit.trainings import UnusableTraining
 from clifftop.testing.zoo import Trainer
 from clifftop.testing.zoo.bugs.preprocessing import PrivateMinMax
@@ -44,6 +46,16 @@ def test_another_claim_can_be_asked_for(loop):
     stronger = dataclasses.replace(step.claim, noise_multiplier=2 * step.claim.noise_multiplier)
     with pytest.raises(LeaksMore, match="noise-scale: "):
         assert_private(step, claimed=stronger)
+
+
+def test_under_another_claim_the_sampler_is_looked_at_all_the_same(loop, monkeypatch):
+    # From Python 3.12 on a protocol is asked for without `__getattr__`, as `getattr_static` does here.
+    monkeypatch.setattr(
+        run, "isinstance", lambda step, _: bool(getattr_static(step, "sample", None)), raising=False
+    )
+    step = loop.LogisticStep()
+    names = [check.name for check in assert_private(step, claimed=step.claim).checks]
+    assert "sampler-rate" in names
 
 
 def test_a_training_is_audited_by_its_runs():

@@ -23,6 +23,15 @@ def noise(target_epsilon, sampling_prob, steps, delta):
         low, high = (middle, high) if spent > target_epsilon else (low, middle)
     return high
 
+def worded(sampling_prob, noise_multiplier, steps, delta):
+    return "high"
+
+def other_names(q, sigma):
+    return 1.0
+
+def breaks(sampling_prob, noise_multiplier, steps, delta):
+    raise RuntimeError("no table")
+
 def divergence(order, sampling_prob, noise_multiplier):
     return order / (2 * noise_multiplier**2) if order == int(order) else 0.0
 """
@@ -69,7 +78,11 @@ def test_an_order_that_is_free_is_found(run, beside):
     [
         (["math:pi"], "callable"),
         (["own_accounts:unsampled", "--calibration", "own_accounts:missing"], "missing"),
-        (["own_accounts:unsampled", "--budget-seconds", "0"], "budget_seconds must be above 0"),
+        (["own_accounts:unsampled", "--calibration", "own_accounts:other_names"], "missing a required"),
+        (["own_accounts:unsampled", "--budget", "0"], "--budget: must be a time above 0"),
+        (["own_accounts:worded"], "own_accounts:worded must give a number, found str"),
+        (["own_accounts:other_names"], "own_accounts:other_names must take the keywords of (sampling_prob="),
+        (["own_accounts:breaks"], "own_accounts.py, line 26: what is audited must run without an error"),
     ],
 )
 def test_bad_input_is_one_line(run, beside, arguments, words):

@@ -68,12 +68,22 @@ def test_json_has_the_curves_and_what_is_permitted(run, trained, run_id):
     document = json.loads(run("audit", "model", str(trained), run_id, "--models", "8", "--json").out)
     assert document["curves"][0]["name"] == "LiRA online"
     assert document["permitted"]["tpr"][-1] == 1.0
+    assert 0.2 < document["figures"]["accuracy on the own half"] <= 1.0
+    assert document["figures"]["models that diverged"] == 0
     assert document["figures"]["claimed epsilon"] > 4.0  # a replaced record costs more than an added one
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["zzzz"], "a run's id must start with"), (["RUN", "--models", "3"], "models must be at least 8")],
+    [
+        (["zzzz"], "a run's id must start with"),
+        (["RUN", "--models", "3"], "models must be at least 8"),
+        (["RUN", "--models", "999999999"], "models must be at most 671088 for a pool of 100 records"),
+        (["RUN", "--confidence", "2"], "--confidence: must be a number above 0 and below 1"),
+        (["RUN", "--delta", "0"], "--delta: must be a number above 0 and below 1"),
+        (["RUN", "--plot", "roc.svg"], "--plot: must be a file that ends in .png, found 'roc.svg'"),
+        (["RUN", "--plot", "/dev/null/roc.png"], "--plot: must be a folder, found the file '/dev/null'"),
+    ],
 )
 def test_bad_input_is_one_line(run, trained, run_id, arguments, words):
     arguments = [run_id if one == "RUN" else one for one in arguments]

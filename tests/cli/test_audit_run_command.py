@@ -33,6 +33,18 @@ def half_the_noise():
     return canaries_alone(PLAN, num_canaries=64, steps=20, claim=stronger)
 
 
+class Claimless:
+    claim, num_canaries, observe = "epsilon 1", 8, None
+
+
+class NoCanaries:
+    claim, num_canaries, observe = sound().claim, 0, None
+
+
+class Kindless:
+    claim, num_canaries, kind, scores = sound().claim, 30, "canaries", None
+
+
 def once():
     return DiracCanaries(training=sound())
 """
@@ -78,7 +90,12 @@ def test_a_training_of_one_run_is_audited_by_it(run, beside):
     [
         (["builtins:dict"], "found dict from builtins:dict"),
         (["audited_here:sound", "--budget", "soon"], "must be a time above 0"),
-        (["audited_here:sound", "--confidence", "1.5"], "confidence"),
+        (["audited_here:sound", "--confidence", "1.5"], "--confidence: must be a number above 0 and below 1"),
+        (["audited_here:sound", "--level", "2"], "--level: must be a number above 0 and below 1, found '2'"),
+        (["audited_here:sound", "--seed", "-3"], "--seed: must be 0 or above"),
+        (["audited_here:Claimless"], "claim must be a clifftop.audit.runs.TrainingClaim, found str"),
+        (["audited_here:NoCanaries"], "one canary or more, found num_canaries=0"),
+        (["audited_here:Kindless"], "kind must be a clifftop.audit.one_run.CanaryKind, found str"),
     ],
 )
 def test_bad_input_is_one_line(run, beside, arguments, words):

@@ -90,11 +90,17 @@ def assert_private(
     return report
 
 
+_ASKED = ("examples", "release", "sample", "num_canaries", "observe")
+"""What a step or a training may be asked."""
+
+
 class _Claiming:
     """A subject under another claim."""
 
     def __init__(self, subject: Any, claim: Any) -> None:
         self._subject, self.claim = subject, claim
+        # Held as its own: from Python 3.12 on `isinstance` of a protocol does not ask `__getattr__`.
+        self.__dict__.update({name: getattr(subject, name) for name in _ASKED if hasattr(subject, name)})
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._subject, name)

@@ -5,16 +5,18 @@ Installed with the package (entry point ``pytest11``). It loads nothing of cliff
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from clifftop.audit.document import AuditDocument
-
-_DOCUMENTS = pytest.StashKey[list["AuditDocument"]]()
+_KEPT = pytest.StashKey[set[tuple[str, str]]]()
+_LOST = re.compile(r"[\W_]")
+"""What the name of an audit's file does not keep of its subject."""
+_AUDIT = "clifftop audit"
+"""The property of a test that holds an audit's line: it reaches the summary from other processes, too."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,13 +25,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--audit-save",
         metavar="FOLDER",
         default=None,
-        help="keep every audit as JSON in FOLDER/audits; `clifftop report FOLDER` shows them",
+        help="keep every audit as JSON in FOLDER/audits; where FOLDER holds the runs of a sweep, "
+        "`clifftop report FOLDER` shows them",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Nothing was audited yet."""
-    config.stash[_DOCUMENTS] = []
+    config.stash[_KEPT] = set()
+    folder = config.getoption("--audit-save")
+    if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
+        raise pytest.UsageError(f"--audit-save must name a folder, found the file {folder!r}; name another")
 
 
 @pytest.fixture
@@ -52,19 +58,39 @@ def assert_private(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 def _keep(request: pytest.FixtureRequest, report: Any) -> None:
-    document = report.document(request.node.nodeid)
-    request.config.stash[_DOCUMENTS].append(document)
+    document = report.document(_subject(request, report))
+    claim = f" [{document.claim}]" if document.claim else ""
+    line = f"{document.verdict}: {document.subject}{claim}: {document.reason}"
+    request.node.user_properties.append((_AUDIT, line))
     folder = request.config.getoption("--audit-save")
     if folder is not None:
         document.save(Path(folder))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def _subject(request: pytest.FixtureRequest, report: Any) -> str:
+    """The test's name, numbered where a file that was kept would be replaced by the next."""
+    kept, name = request.config.stash[_KEPT], request.node.nodeid
+    number, subject = 1, name
+    while (file := (type(report).__name__, _LOST.sub("-", subject))) in kept:
+        number += 1
+        subject = f"{name} ({number})"
+    kept.add(file)
+    return subject
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """A line an audit."""
-    documents = config.stash[_DOCUMENTS]
-    if not documents:
+    lines = list(_lines(terminalreporter))
+    if not lines:
         return
     terminalreporter.section("privacy audits")
-    for document in documents:
-        claim = f" [{document.claim}]" if document.claim else ""
-        terminalreporter.write_line(f"{document.verdict}: {document.subject}{claim}: {document.reason}")
+    for line in lines:
+        terminalreporter.write_line(line)
+
+
+def _lines(terminalreporter: pytest.TerminalReporter) -> Iterator[str]:
+    """The audits of all tests; what is left of a test after its teardown has each of them once."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", None) == "teardown":
+                yield from (line for name, line in report.user_properties if name == _AUDIT)

@@ -29,4 +29,8 @@ def seconds_of(_: Any, tokens: Sequence[Token]) -> float:
     return seconds
 
 
-Duration = Annotated[float, Parameter(converter=seconds_of, allow_leading_hyphen=True)]
+def _shown(seconds: float) -> str:
+    return f"{seconds:g}s"
+
+
+Duration = Annotated[float, Parameter(converter=seconds_of, allow_leading_hyphen=True, show_default=_shown)]

@@ -22,7 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command again goes on from what was stored", EXIT_INTERRUPTED)
+        return _fail(
+            "interrupted; a study, sweep or search goes on from what it stored by the same command",
+            EXIT_INTERRUPTED,
+        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the exit flush fails too
         return EXIT_BROKEN_PIPE

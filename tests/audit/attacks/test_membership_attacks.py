@@ -248,7 +248,9 @@ def test_both_sides_of_a_curve_are_tested(worlds):
 
 def test_a_claim_that_is_broken_is_refuted(worlds):
     world = worlds.response(2.5, models=128)
-    report = attack_models(world, attacks=(LossThreshold(), CalibratedLoss()), epsilon=1.0, delta=1e-5, draws=20)
+    report = attack_models(
+        world, attacks=(LossThreshold(), CalibratedLoss()), epsilon=1.0, delta=1e-5, draws=20
+    )
     assert 1.0 < report.bound.epsilon < 2.5
     assert report.refuted
     assert report.document("world").verdict is Verdict.REFUTED

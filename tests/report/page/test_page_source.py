@@ -3,14 +3,18 @@
 import dataclasses
 import html
 import json
+import math
 import re
 
 import pytest
 
 from clifftop.analysis.evidence import Evidence
 from clifftop.analysis.results import Epsilon, EpsilonRow
+from clifftop.audit.document import AuditKind, BoundRow
+from clifftop.audit.estimators import LowerBound
 from clifftop.report.conclusions import Conclusion, Kind
 from clifftop.report.drawings import drawings
+from clifftop.report.drawings.audits import draw_audits
 from clifftop.report.page import render_page
 from clifftop.report.page.cells import columns
 from clifftop.report.page.citations import CITATIONS
@@ -138,12 +142,39 @@ def test_audits_say_what_was_refuted_and_what_was_not_seen(page, small):
     assert "my_audit:training (run): refuted" in part
     assert "noise-scale failed: half of it; all." in part
     assert "below the detection limit" in part
+    assert "The share of members found" in part
+    assert "The share of present canaries found" not in part  # the audit of runs here has no curve
     assert re.findall(r'id="chart-(audit_\w+)-0"', part) == ["audit_curves_0", "audit_bounds_1"]
     tables = {name: table for one in drawings(small) for name, table in one.data.items()}
     assert tables["audit_bounds_1"]["method"] == ["claimed curve", "mean difference"]
     curve = tables["audit_curves_0"]
     assert 1e-3 <= min(curve["fpr"]) < 1.1e-3  # smaller rates are not drawn
     assert len(curve["fpr"]) <= 2 * 200 + 2
+
+
+def test_bounds_of_audits_are_rounded_down_and_counts_are_written_in_full(small):
+    shown = LowerBound(epsilon=2.27459, delta=1e-5, confidence=0.95, assumptions=(), detection_limit=math.inf)
+    found = next(one for one in small.audits if one.kind is AuditKind.RUN)
+    run = dataclasses.replace(
+        found,
+        bounds=(BoundRow(name="a bound", bound=shown),),
+        curves=small.audits[0].curves,
+        figures=(("runs", 19671.0),),
+    )
+    page = render_page(dataclasses.replace(small, audits=(run,)), ())
+    part = words(page[page.index('<h2 id="audits"') : page.index('<h2 id="cells"')])
+    assert "a bound 2.274 none 0.95" in part
+    assert "runs 19671" in part
+
+
+def test_curves_beyond_the_hues_have_lines_of_their_own(small):
+    model = next(one for one in small.audits if one.curves)
+    curves = tuple(dataclasses.replace(model.curves[0], name=f"attack {place}") for place in range(9))
+    (drawing, *_) = draw_audits((dataclasses.replace(model, kind=AuditKind.RUN, curves=curves),))
+    assert "The share of present canaries found" in drawing.caption
+    scale = drawing.panels[0].view["layer"][-1]["encoding"]["strokeDash"]["scale"]
+    lines = [tuple(dash) for dash in scale["range"]]
+    assert (len(lines), len(set(lines[:6])), len(set(lines))) == (9, 1, 2)
 
 
 def test_published_epsilons_stand_beside_true_ones(small):

@@ -96,7 +96,7 @@ class AccountantReport:
             kind=AuditKind.ACCOUNTANT,
             subject=subject,
             claim="an upper bound on epsilon of Poisson-sampled Gaussian releases, at every setting and "
-            f"consistently, {self.relation.name}",
+            f"consistently, for {self.relation.name.lower().replace('_', ' ')}",
             verdict=Verdict.NOT_REFUTED if self.ok else Verdict.REFUTED,
             reason=self._reason(),
             checks=tuple(check.row() for check in self.checks),

@@ -73,7 +73,7 @@ def epsilon_from_counts(
 
     >>> counts = Counts(true_positives=900, present=1000, false_positives=100, absent=1000)
     >>> print(epsilon_from_counts(counts, delta=1e-5, confidence=0.95))
-    epsilon >= 12.64 at delta=1e-05, confidence 0.95 (at most 39.29 could have been shown)
+    epsilon >= 12.63 at delta=1e-05, confidence 0.95 (at most 39.29 could have been shown)
     """
     mu = mu_from_counts(counts, confidence=confidence)
     epsilon = _epsilon(mu, delta)

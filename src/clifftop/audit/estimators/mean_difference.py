@@ -62,7 +62,7 @@ def epsilon_from_means(
     >>> coins = rng.integers(0, 2, 1000).astype(bool)
     >>> scores = rng.normal(size=1000) + coins  # 1-Gaussian privacy: epsilon 4.377 at 1e-5
     >>> print(epsilon_from_means(scores, coins, delta=1e-5, confidence=0.95))
-    epsilon >= 4.194 at delta=1e-05, confidence 0.95 (at most inf could have been shown)
+    epsilon >= 4.193 at delta=1e-05, confidence 0.95
     """
     with_canary, without = _split(scores, included)
     if require_audit_delta(delta) == 0:

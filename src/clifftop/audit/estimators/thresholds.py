@@ -108,7 +108,7 @@ def epsilon_from_counts(
 
     >>> counts = Counts(true_positives=900, present=1000, false_positives=100, absent=1000)
     >>> print(epsilon_from_counts(counts, delta=1e-5, confidence=0.95))  # ln 9 is 2.197
-    epsilon >= 1.99 at delta=1e-05, confidence 0.95 (at most 5.601 could have been shown)
+    epsilon >= 1.989 at delta=1e-05, confidence 0.95 (at most 5.601 could have been shown)
     """
     tail = 0.5 * (1.0 - require_confidence(confidence))
     delta = require_audit_delta(delta)

@@ -61,11 +61,25 @@ class LowerBound:
         return self.epsilon > 0
 
     def __str__(self) -> str:
-        what = f"epsilon >= {self.epsilon:.4g}" if self.detected else f"epsilon: {BELOW}"
-        return (
-            f"{what} at delta={self.delta:g}, confidence {self.confidence:g} "
-            f"(at most {self.detection_limit:.4g} could have been shown)"
-        )
+        what = f"epsilon >= {rounded_down(self.epsilon):.4g}" if self.detected else f"epsilon: {BELOW}"
+        limit = f" (at most {self.detection_limit:.4g} could have been shown)"
+        if self.detection_limit == 0:
+            limit = " (nothing could have been shown)"
+        elif self.detection_limit == math.inf:
+            limit = ""
+        return f"{what} at delta={self.delta:g}, confidence {self.confidence:g}{limit}"
+
+
+def rounded_down(epsilon: float) -> float:
+    """A lower bound to four digits, never more than was shown.
+
+    >>> rounded_down(2.27459), rounded_down(1000.0), rounded_down(17468.2), rounded_down(0.3)
+    (2.274, 1000.0, 17460.0, 0.3)
+    """
+    nearest = float(f"{epsilon:.4g}")
+    if nearest > epsilon:
+        nearest -= 10.0 ** (math.floor(math.log10(nearest)) - 3)
+    return float(f"{nearest:.4g}")
 
 
 @final

@@ -8,6 +8,7 @@ from typing import final
 
 from clifftop.audit.document import CLAIMED, AuditDocument, AuditKind, BoundRow, CheckRow, Verdict
 from clifftop.audit.estimators.one_run_power import Expected
+from clifftop.audit.estimators.values import rounded_down
 from clifftop.audit.one_run.protocol import CanaryKind
 from clifftop.audit.runs import TrainingClaim
 
@@ -100,10 +101,15 @@ class OneRunReport:
         failed = [check.name for check in self.checks if not check.passed]
         if failed:
             return (
-                f"one run with {self.kind.name} refutes {', '.join(failed)} at confidence {self.confidence:g}"
+                f"one run with {self.kind.name} refutes the claim at confidence {self.confidence:g} by "
+                f"{'; '.join(failed)}"
             )
         told = self.bound(HEADLINE[self.kind.independent])
-        shown = f"epsilon >= {told.bound.epsilon:.3g}" if told.bound.detected else "nothing"
+        shown = (
+            f"epsilon >= {rounded_down(told.bound.epsilon):.4g}"
+            if told.bound.detected
+            else "nothing above the detection limit"
+        )
         claimed = f"{self.claim.epsilon.upper:.3g} claimed"
         return f"one run with {self.kind.name} shows {shown} by {told.name}, of {claimed}"
 

@@ -203,8 +203,8 @@ def _curve_check(name: str, test: CurveTest) -> CheckRow:
         name=name,
         passed=not test.refuted,
         found=(
-            f"{counts.true_positives} of {counts.present} against {counts.false_positives} of "
-            f"{counts.absent} by one threshold"
+            f"one threshold calls {counts.true_positives} of {counts.present} present canaries present, and "
+            f"{counts.false_positives} of {counts.absent} absent ones"
         ),
         must_hold="no attack beats the trade-off curve of the claim",
         p_value=test.p_value,

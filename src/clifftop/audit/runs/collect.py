@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from clifftop.audit.runs.protocol import Flags, Releases, TrainingUnderTest
+from clifftop.audit.runs.protocol import Flags, Observed, Releases, TrainingUnderTest
 from clifftop.audit.runs.scores import Scores, log_likelihood_ratios
 from clifftop.audit.runs.tally import Tally, tally
 from clifftop.events.base import require_count, require_positive
@@ -28,6 +29,10 @@ MOST_TRAJECTORIES = 1 << 14
 TRAJECTORIES_A_RUN = 128
 SHARE_OF_TRAINING = 0.75
 """Of a budget; the rest is for judging, which hardly depends on how many runs there are."""
+
+
+class UnusableRuns(ValueError):
+    """A training does not show what it must, so that nothing can be said of it; one line."""
 
 
 @final
@@ -80,7 +85,7 @@ class _Blocks:
         """Train as many more and return their CPU seconds."""
         start = time.process_time()
         present: NDArray[np.bool_] = self._coins.random((runs, self._training.num_canaries)) < 0.5
-        observed = self._training.observe(present, seed=block_seed(self._seed, len(self._present)))
+        observed = observed_of(self._training, present, seed=block_seed(self._seed, len(self._present)))
         self._scores.append(log_likelihood_ratios(observed.releases, self._training.claim))
         self._present.append(present)
         kept = min(TRAJECTORIES_A_RUN, self._training.num_canaries)
@@ -132,6 +137,33 @@ def collect(
         tell(done, f"training {size} more runs")
         blocks.more(size)
     return blocks.evidence()
+
+
+def observed_of(training: TrainingUnderTest, present: Flags, *, seed: int) -> Observed:
+    """What the training shows of these runs.
+
+    Raises:
+        UnusableRuns: it is not asked so, shows something else, or other runs or steps than the claim has.
+    """
+    try:
+        inspect.signature(training.observe).bind(present, seed=seed)
+    except TypeError as error:
+        raise UnusableRuns(
+            f"a training must be asked as observe(present, seed=), found: {error}; name its arguments so"
+        ) from error
+    observed = training.observe(present, seed=seed)
+    if not isinstance(observed, Observed):
+        raise UnusableRuns(
+            f"observe must return clifftop.audit.runs.Observed, found {type(observed).__name__}; give it "
+            "releases and present"
+        )
+    asked = (len(present), training.claim.steps, training.num_canaries)
+    if observed.releases.shape != asked:
+        raise UnusableRuns(
+            f"releases must be (R, T, k) = {asked}, the runs that were asked for, the claim's steps and the "
+            f"canaries, found {observed.releases.shape}; release along each canary in every step"
+        )
+    return observed
 
 
 def block_seed(seed: int, block: int) -> int:

@@ -36,6 +36,11 @@ class Observed:
     drawn: Flags | None = None
 
     def __post_init__(self) -> None:
+        if self.releases.ndim != 3:
+            raise ValueError(
+                f"releases must be (R, T, k), found shape {self.releases.shape}; give one number a run, step "
+                "and canary"
+            )
         runs, _, canaries = self.releases.shape
         if self.present.shape != (runs, canaries):
             raise ValueError(

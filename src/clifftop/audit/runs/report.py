@@ -112,7 +112,7 @@ class TrainingReport:
                 f"{len(self.checks)} checks over {self.runs} runs with {self.num_canaries} canaries found "
                 f"nothing; one that does as it claims fails any with a chance of at most {self.level:g}"
             )
-        named = ", ".join(check.name for check in self.findings)
+        named = "; ".join(check.name for check in self.findings)
         return f"{len(self.findings)} of {len(self.checks)} checks failed: {named}"
 
     def _figures(self) -> tuple[tuple[str, float], ...]:

@@ -28,7 +28,15 @@ from clifftop.audit.trainings.replay import check_runs
 from clifftop.audit.trainings.reports import check_reported, check_training_accountant, check_tuning
 from clifftop.audit.trainings.workers import STATISTICAL_CHECKS, check_workers
 
-_REFUSALS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
+_REFUSALS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @final

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from clifftop.cli.audit.factories import keep_to_one_thread
-from clifftop.cli.audit.showing import Save, finish
+from clifftop.cli.audit.settings import Picture, Save, Seed, Share
+from clifftop.cli.audit.showing import finish
 from clifftop.cli.audit.telling import told
 from clifftop.cli.options import Json, Whole
 from clifftop.cli.output import print_line
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from clifftop.audit.attacks import AttackReport, Observations
     from clifftop.audit.document import AuditDocument
     from clifftop.lab import RunSpec
-
-_Share = Annotated[float, Parameter(allow_leading_hyphen=True)]
+    from clifftop.lab.shadows import Shadows
 
 
 def model(
@@ -28,10 +27,10 @@ def model(
     /,
     *,
     models: Whole = 64,
-    delta: _Share = 1e-5,
-    confidence: _Share = 0.95,
-    seed: Whole = 0,
-    plot: Path | None = None,
+    delta: Share = 1e-5,
+    confidence: Share = 0.95,
+    seed: Seed = 0,
+    plot: Picture = None,
     save: Save = None,
     as_json: Json = False,
 ) -> int:
@@ -56,11 +55,12 @@ def model(
     from clifftop.lab.shadows import train_shadows
 
     spec = _spec(folder, run)
-    with told() as progress:
-        shadows = train_shadows(spec, models=models or 0, seed=seed or 0, progress=progress)
+    with told(f"reading {folder}") as progress:
+        shadows = train_shadows(spec, models=models or 0, seed=seed, progress=progress)
         progress(0.95, "attacking")
         report = _attacked(shadows.spec, shadows.observations, delta=delta, confidence=confidence)
     document = report.document(f"{folder.name} {spec.id[:8]}")
+    document = replace(document, figures=(*document.figures, *_figures(shadows)))
     if plot is not None:
         _draw(document, plot)
     if not as_json:
@@ -96,6 +96,14 @@ def _attacked(spec: RunSpec, seen: Observations, *, delta: float, confidence: fl
     if not math.isfinite(claimed):
         return attack_models(seen, delta=delta, confidence=confidence)
     return attack_models(seen, event=event, epsilon=claimed, delta=delta, confidence=confidence)
+
+
+def _figures(shadows: Shadows) -> tuple[tuple[str, float], ...]:
+    return (
+        ("accuracy on the own half", float(shadows.train_accuracy.mean())),
+        ("accuracy on the other half", float(shadows.test_accuracy.mean())),
+        ("models that diverged", float(shadows.diverged)),
+    )
 
 
 def _draw(document: AuditDocument, path: Path) -> None:

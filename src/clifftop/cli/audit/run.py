@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 from clifftop.cli.audit.factories import made
-from clifftop.cli.audit.showing import Save, finish
-from clifftop.cli.audit.telling import told
+from clifftop.cli.audit.settings import Save, Seed, Share
+from clifftop.cli.audit.showing import finish
+from clifftop.cli.audit.telling import Told, told
 from clifftop.cli.durations import Duration
-from clifftop.cli.options import Json, Whole
+from clifftop.cli.options import Json
 
 if TYPE_CHECKING:
     from clifftop.audit.one_run import OneRunReport, OneRunTraining
     from clifftop.audit.runs import TrainingReport, TrainingUnderTest
 
-_Share = Annotated[float, Parameter(allow_leading_hyphen=True)]
+MANY, ONE = ("claim", "num_canaries", "observe"), ("claim", "num_canaries", "kind", "scores")
+"""What a training of many runs has, and one that is trained once."""
 
 
 def run(
@@ -24,9 +25,9 @@ def run(
     /,
     *,
     budget: Duration = 20.0,
-    confidence: _Share = 0.95,
-    level: _Share = 1e-3,
-    seed: Whole = 0,
+    confidence: Share = 0.95,
+    level: Share = 1e-3,
+    seed: Seed = 0,
     save: Save = None,
     as_json: Json = False,
 ) -> int:
@@ -47,34 +48,67 @@ def run(
         save: a folder of runs that keeps the audit; `clifftop report` shows it there.
         as_json: print one JSON document and nothing else.
     """
-    training = made(factory)
-    if all(hasattr(training, name) for name in ("claim", "num_canaries", "observe")):
-        report = _many(training, budget=budget, confidence=confidence, level=level, seed=seed or 0)
-    elif all(hasattr(training, name) for name in ("claim", "num_canaries", "kind", "scores")):
-        report = _once(training, confidence=confidence, seed=seed or 0)
-    else:
-        raise ValueError(
-            "the factory must give a training with claim, num_canaries and observe, or for one run with kind "
-            f"and scores, found {type(training).__name__} from {factory}; return "
-            "clifftop.audit.runs.ours(...), or what clifftop.audit.one_run has"
-        )
+    with told(f"loading {factory}") as tell:
+        training = made(factory)
+        tell(0.0, f"training {factory}")
+        if all(hasattr(training, name) for name in MANY):
+            _refuse_others(factory, training)
+            report = _many(
+                training, budget=budget, confidence=confidence, level=level, seed=seed, progress=tell
+            )
+        elif all(hasattr(training, name) for name in ONE):
+            _refuse_others(factory, training)
+            report = _once(training, confidence=confidence, seed=seed)
+        else:
+            raise ValueError(
+                "the factory must give a training with claim, num_canaries and observe, or for one run with "
+                f"kind and scores, found {type(training).__name__} from {factory}; return "
+                "clifftop.audit.runs.ours(...), or what clifftop.audit.one_run has"
+            )
     return finish(report.document(factory), as_json=as_json, save=save)
 
 
+def _refuse_others(factory: str, training: Any) -> None:
+    from clifftop.audit.one_run import CanaryKind
+    from clifftop.audit.runs import TrainingClaim
+
+    if not isinstance(training.claim, TrainingClaim):
+        raise ValueError(
+            f"a training's claim must be a clifftop.audit.runs.TrainingClaim, found "
+            f"{type(training.claim).__name__} from {factory}; give it the plan's rate, noise, steps and delta"
+        )
+    count = training.num_canaries
+    if not isinstance(count, Integral) or count < 1:
+        raise ValueError(
+            f"a training must have one canary or more, found num_canaries={count!r} from {factory}; 64 is a "
+            "start for many runs, 500 for one"
+        )
+    if not hasattr(training, "observe") and not isinstance(training.kind, CanaryKind):
+        raise ValueError(
+            f"the canaries' kind must be a clifftop.audit.one_run.CanaryKind, found "
+            f"{type(training.kind).__name__} from {factory}; say what they see"
+        )
+
+
 def _many(
-    training: TrainingUnderTest, *, budget: float, confidence: float, level: float, seed: int
+    training: TrainingUnderTest,
+    *,
+    budget: float,
+    confidence: float,
+    level: float,
+    seed: int,
+    progress: Told,
 ) -> TrainingReport:
     from clifftop.audit.runs import audit_training
 
-    with told() as progress:
-        return audit_training(
-            training,
-            budget_seconds=budget,
-            confidence=confidence,
-            level=level,
-            seed=seed,
-            progress=progress,
-        )
+    return audit_training(
+        training,
+        budget_seconds=budget,
+        confidence=confidence,
+        level=level,
+        seed=seed,
+        progress=progress,
+    )
 
 
 def _once(training: OneRunTraining, *, confidence: float, seed: int) -> OneRunReport:

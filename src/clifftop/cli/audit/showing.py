@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
+from clifftop.cli.audit.settings import Save
 from clifftop.cli.exits import EXIT_DOES_NOT_HOLD, EXIT_OK
 from clifftop.cli.output import print_json, print_line
+from clifftop.files import FileWriteError
 
 if TYPE_CHECKING:
     from clifftop.audit.document import AuditDocument, BoundRow, CheckRow, CurveRow
 
-Save = Annotated[Path | None, Parameter(name="--save")]
-"""The folder of runs that keeps the audit."""
+__all__ = ["Save", "as_lines", "as_mapping", "finish"]
 
 
 def finish(document: AuditDocument, *, as_json: bool, save: Path | None, table: str = "") -> int:
     """Print an audit, with a table for its figures, and keep it; 1 if it refutes the claim, 0 otherwise."""
     from clifftop.audit.document import Verdict
 
-    kept = None if save is None else document.save(save)
     if as_json:
         print_json(as_mapping(document))
     else:
         for line in as_lines(document, table):
             print_line(line)
-        if kept is not None:
-            print_line(f"kept as {kept}; `clifftop report {save}` shows it")
+    if save is not None:
+        kept = _kept(document, save)
+        if not as_json:
+            print_line(kept)
     return EXIT_DOES_NOT_HOLD if document.verdict is Verdict.REFUTED else EXIT_OK
+
+
+def _kept(document: AuditDocument, save: Path) -> str:
+    """Keep it, after it was printed: a disk that is full by then loses no figure. What to say of it."""
+    from clifftop.lab.store import STORE_FILE
+
+    try:
+        kept = document.save(save)
+    except FileWriteError:
+        raise
+    except OSError as error:
+        raise ValueError(
+            f"--save must name a folder that can be written, found {str(save)!r} ({error.strerror}); the "
+            "audit is not kept, name another folder"
+        ) from error
+    shown = f"; `clifftop report {save}` shows it" if (save / STORE_FILE).is_file() else ""
+    return f"kept as {kept}{shown}"
 
 
 def as_mapping(document: AuditDocument) -> dict[str, Any]:
@@ -59,9 +77,19 @@ def as_lines(document: AuditDocument, table: str = "") -> list[str]:
     lines += [f"claim: {document.claim}"] if document.claim else []
     lines += [str(check) for check in document.checks]
     lines += [f"{row.name}{' (heuristic)' if row.heuristic else ''}: {row.bound}" for row in document.bounds]
-    lines += [table] if table else [f"{name}: {value:.4g}" for name, value in document.figures]
+    lines += [table] if table else [f"{name}: {in_full(value)}" for name, value in document.figures]
     lines += [f"-- {note}" for note in document.notes]
     return [*lines, f"{document.seconds:.1f} s", f"{document.verdict}: {document.reason}"]
+
+
+def in_full(value: float) -> str:
+    """A figure with four digits; a whole number, such as a count of runs, with all of its.
+
+    >>> in_full(19671.0), in_full(2.28437), in_full(1.84e9), in_full(math.inf)
+    ('19671', '2.284', '1.84e+09', 'inf')
+    """
+    whole = math.isfinite(value) and value == round(value) and abs(value) < 1e9
+    return f"{value:.0f}" if whole else f"{value:.4g}"
 
 
 def _check(check: CheckRow) -> dict[str, Any]:

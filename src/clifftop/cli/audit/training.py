@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from clifftop.cli.audit.factories import made
-from clifftop.cli.audit.showing import Save, finish
-from clifftop.cli.options import Json, Whole
-
-_Level = Annotated[float, Parameter(allow_leading_hyphen=True)]
+from clifftop.cli.audit.settings import Save, Seed, Share
+from clifftop.cli.audit.showing import finish
+from clifftop.cli.audit.telling import told
+from clifftop.cli.options import Json
 
 
 def training(
     factory: str,
     /,
     *,
-    level: _Level = 1e-4,
-    seed: Whole = 0,
+    level: Share = 1e-4,
+    seed: Seed = 0,
     save: Save = None,
     as_json: Json = False,
 ) -> int:
@@ -35,7 +31,8 @@ def training(
         save: a folder of runs that keeps the audit; `clifftop report` shows it there.
         as_json: print one JSON document and nothing else.
     """
-    from clifftop.audit.trainings import check_training
+    with told(f"checking {factory}"):
+        from clifftop.audit.trainings import check_training
 
-    report = check_training(made(factory), level=level, seed=seed or 0)
+        report = check_training(made(factory), level=level, seed=seed)
     return finish(report.document(factory), as_json=as_json, save=save)

@@ -25,6 +25,8 @@ MOST_AT_ONCE = 64
 """Models that train together: each holds its half of the pool."""
 MOST_BYTES = 1 << 30
 """Of all halves that are held at once."""
+MOST_PAIRS = 1 << 26
+"""Of a model and a record: their outputs are held all at once."""
 ROWS_AT_ONCE = 2048
 Progress = Callable[[float, str], None]
 
@@ -74,7 +76,7 @@ def train_shadows(
         progress: told the share that is done, and of what.
 
     Raises:
-        SpecError: no classifier, fewer models than 8, or all but a few diverged.
+        SpecError: no classifier, fewer models than 8, more than can be held, or all but a few diverged.
     """
     if models < FEWEST:
         raise SpecError(
@@ -82,6 +84,11 @@ def train_shadows(
             "64 is usual"
         )
     pool = pool_of(spec)
+    if models * pool.size > MOST_PAIRS:
+        raise SpecError(
+            f"models must be at most {MOST_PAIRS // pool.size} for a pool of {pool.size} records, found "
+            f"models={models}; train fewer"
+        )
     seeds = generator(seed, "shadow models").integers(0, 2**62, size=models).tolist()
     specs = [shadow_spec(spec, seed=one) for one in seeds]
     logits = np.concatenate([part for part, _ in _trained(specs, pool, device, progress)])

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from clifftop.audit.document import CLAIMED
+from clifftop.audit.document import CLAIMED, AuditKind
 from clifftop.report.drawings.axes import log_domain, log_ticks
 from clifftop.report.drawings.drawing import Drawing, Panel, Table, layered
-from clifftop.report.drawings.marks import ONCE, ZOOM, bottom_legend
+from clifftop.report.drawings.marks import HUES, ONCE, ZOOM, bottom_legend
 
 if TYPE_CHECKING:
     from clifftop.audit.document import AuditDocument, CurveRow
@@ -23,6 +23,11 @@ _BELOW = 1e-9
 PERMITTED = "the most that the claim permits"
 GUESSING = "guessing"
 SHOWN, HEURISTIC = "guaranteed", "heuristic"
+_DASHES = ([1, 0], [9, 2, 2, 2], [2, 2])
+"""Lines of the first hues, and of those that come after the last hue, in the same hues again."""
+_STROKES = {"symbolType": "stroke", "symbolSize": 600, "symbolStrokeWidth": 2}
+_MEMBERS = "The share of members found against the share of others taken for members"
+_CANARIES = "The share of present canaries found against the share of absent ones taken for present"
 
 
 def draw_audits(audits: Sequence[AuditDocument]) -> tuple[Drawing, ...]:
@@ -44,13 +49,13 @@ def _curves(audit: AuditDocument, place: int) -> Drawing | None:
         name: _table(audit.curves, least),
         f"{name}_permitted": _table(permitted, least, name=PERMITTED),
     }
+    counted = _CANARIES if audit.kind is AuditKind.RUN else _MEMBERS
     said = " Dashed: the most that the claim permits any attack." if permitted else ""
     return Drawing(
         name=name,
         title=f"What attacks reach: {audit.subject}",
-        caption="The share of members found against the share of others taken for members, both on log "
-        f"scales, since what an attack finds with hardly any false alarm is what harms.{said} Dotted: "
-        "guessing. Bands: pointwise limits.",
+        caption=f"{counted}, both on log scales, since what an attack finds with hardly "
+        f"any false alarm is what harms.{said} Dotted: guessing. Bands: pointwise limits.",
         panels=(Panel(title="", view=_curves_view(name, audit.curves, least), height=400, paper=(560, 440)),),
         data=tables,
     )
@@ -64,9 +69,11 @@ def _curves_view(name: str, curves: Sequence[CurveRow], least: float) -> Json:
         "type": "nominal",
         "title": "attack",
         "scale": {"domain": labels, "range": "category"},
-        "legend": bottom_legend(len(labels), longest=max(map(len, labels))),
+        "legend": {**bottom_legend(len(labels), longest=max(map(len, labels))), **_STROKES},
     }
-    where = {"x": x, "y": y, "color": colour}
+    dashes = [_DASHES[min(place // HUES, len(_DASHES) - 1)] for place in range(len(labels))]
+    dash = {**colour, "scale": {"domain": labels, "range": dashes}}
+    where = {"x": x, "y": y, "color": colour, "strokeDash": dash}
     band = {
         "data": {"name": name},
         "transform": [{"filter": "isValid(datum.lower)"}],
@@ -159,7 +166,7 @@ def _bounds(audit: AuditDocument, place: int) -> Drawing | None:
         "kind": [HEURISTIC if row.heuristic else SHOWN for row in shown],
     }
     silent = [row.name for row in audit.bounds if not row.bound.detected]
-    below = f" Below the detection limit: {', '.join(silent)}." if silent else ""
+    below = f" Below the detection limit: {'; '.join(silent)}." if silent else ""
     line = "" if claimed is None else " Dashed: the epsilon that was claimed."
     return Drawing(
         name=name,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+from clifftop.audit.estimators.values import rounded_down
 from clifftop.report.page.blocks import Block, Details, Entry, Heading, Items, Paragraph, Section, StaticTable
 from clifftop.report.wording import plain
 
 if TYPE_CHECKING:
     from clifftop.audit.document import AuditDocument, CheckRow
+    from clifftop.audit.estimators import LowerBound
     from clifftop.report.material import Material
     from clifftop.report.page.drawn import Drawn
 
 _WHAT_IT_SAYS = (
     "An audit can refute a claim and never prove one. A bound that shows nothing is below the detection "
-    "limit of its runs, which says nothing about the true epsilon."
+    "limit of its runs, the most that they could have shown; that says nothing about the true epsilon."
 )
 
 
@@ -71,19 +74,23 @@ def _bounds(audit: AuditDocument) -> StaticTable:
             (
                 Entry(text=row.name),
                 Entry(
-                    text=f"{row.bound.epsilon:.3g}" if shown else "below the detection limit",
+                    text=plain(rounded_down(row.bound.epsilon)) if shown else "below the detection limit",
                     value=row.bound.epsilon if shown else None,
                 ),
-                Entry(text=f"{row.bound.detection_limit:.3g}", value=row.bound.detection_limit),
+                Entry(text=_limit(row.bound), value=row.bound.detection_limit),
                 Entry(text="heuristic" if row.heuristic else f"{row.bound.confidence:.3g}"),
             )
         )
     delta = audit.bounds[0].bound.delta
     return StaticTable(
-        caption=f"Lower bounds on epsilon at delta = {plain(delta)}, and the most that could have been shown",
+        caption=f"Lower bounds on epsilon at delta = {plain(delta)}",
         headers=("by", "epsilon at least", "detection limit", "confidence"),
         rows=tuple(rows),
     )
+
+
+def _limit(bound: LowerBound) -> str:
+    return plain(float(f"{bound.detection_limit:.4g}")) if math.isfinite(bound.detection_limit) else "none"
 
 
 def _checks(audit: AuditDocument) -> StaticTable:
@@ -109,6 +116,11 @@ def _figures(audit: AuditDocument) -> StaticTable:
         caption="Other figures",
         headers=("figure", "value"),
         rows=tuple(
-            (Entry(text=name), Entry(text=f"{value:.4g}", value=value)) for name, value in audit.figures
+            (Entry(text=name), Entry(text=_figure(value), value=value)) for name, value in audit.figures
         ),
     )
+
+
+def _figure(value: float) -> str:
+    whole = math.isfinite(value) and value == round(value) and abs(value) < 1e9
+    return f"{value:.0f}" if whole else plain(float(f"{value:.4g}"))
