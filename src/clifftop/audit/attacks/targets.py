@@ -54,6 +54,8 @@ POINTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
 ROUNDING = 1e-9
 FEWEST = 8
 CURVE = "claimed curve"
+MUST_HOLD = "no attack beats the trade-off curve of the claim"
+NO_BET = "on the shadows, no attack comes near the curve"
 
 
 @final
@@ -163,7 +165,9 @@ def curve_from_targets(held: HeldOut, claimed: PrivacyProfile, *, level: float) 
     A true claim fails with a chance of ``level`` at most.
     """
     curve = _Curve.of(claimed)
-    practised, turned, place = _where_to_bet(held, curve)
+    growth, practised, turned, place = _where_to_bet(held, curve)
+    if growth <= 0.0:
+        return CheckRow(name=CURVE, passed=True, found=NO_BET, must_hold=MUST_HOLD, p_value=1.0)
     judged = held.judged(practised)
     epsilon, delta = float(curve.epsilons[place]), float(curve.deltas[place])
     values = _values(judged.turned() if turned else judged, epsilon, delta)
@@ -176,7 +180,7 @@ def curve_from_targets(held: HeldOut, claimed: PrivacyProfile, *, level: float) 
             f"{held.attacks[judged.attack].name} calls {inside:.1%} of members members and {outside:.1%} of "
             f"others, where the claim has epsilon {epsilon:g} at delta {delta:.2g}"
         ),
-        must_hold="no attack beats the trade-off curve of the claim",
+        must_hold=MUST_HOLD,
         p_value=p_value,
     )
 
@@ -203,16 +207,15 @@ class _Curve:
         return np.abs(mean) * mean / (square + 1e-12)
 
 
-def _where_to_bet(held: HeldOut, curve: _Curve) -> tuple[_Shares, bool, int]:
-    """Where bets grow fastest on shadows: attack and threshold, the side, and the place on the curve."""
+def _where_to_bet(held: HeldOut, curve: _Curve) -> tuple[float, _Shares, bool, int]:
+    """Where bets grow fastest on shadows: how fast, attack and threshold, the side, the place on the curve."""
     found: list[tuple[float, _Shares, bool, int]] = []
     for one in held.practice:
         for turned in (False, True):
             growth = curve.growth(one.turned() if turned else one)
             place = int(growth.argmax())
             found.append((float(growth[place]), one, turned, place))
-    _, practised, turned, place = max(found, key=lambda row: row[0])
-    return practised, turned, place
+    return max(found, key=lambda row: row[0])
 
 
 def _values(shares: _Shares, epsilon: float, delta: float) -> Scores:
