@@ -208,7 +208,7 @@ class _Curve:
 
 
 def _where_to_bet(held: HeldOut, curve: _Curve) -> tuple[float, _Shares, bool, int]:
-    """Where bets grow fastest on shadows: how fast, attack and threshold, the side, the place on the curve."""
+    """How fast bets grow on shadows at best, and where: attack and threshold, side, place on the curve."""
     found: list[tuple[float, _Shares, bool, int]] = []
     for one in held.practice:
         for turned in (False, True):
