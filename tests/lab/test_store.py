@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -463,3 +464,17 @@ def test_an_old_sqlite_is_refused(tmp_path, monkeypatch):
     with pytest.raises(StoreError, match=r"SQLite must be 3\.37 or newer"):
         Store.open(tmp_path / "folder", study="toy")
     assert not (tmp_path / "folder").exists()
+
+
+def test_a_new_store_that_another_process_is_opening_is_waited_for(tmp_path):
+    """SQLite itself does not wait to switch a file to a write-ahead log."""
+    first = sqlite3.connect(tmp_path / STORE_FILE, isolation_level=None, check_same_thread=False)
+    first.execute("BEGIN IMMEDIATE")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        sqlite3.connect(tmp_path / STORE_FILE, timeout=30).execute("PRAGMA journal_mode = WAL")
+    later = threading.Timer(0.05, first.execute, ["ROLLBACK"])
+    later.start()
+    with Store.open(tmp_path, study="toy") as store:
+        assert store.query("PRAGMA journal_mode") == [("wal",)]
+    later.join()
+    first.close()

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _fail(
-            "interrupted; a study, sweep or search goes on from what it stored by the same command",
+            "interrupted; where anything was stored, the same command again goes on from it",
             EXIT_INTERRUPTED,
         )
     except BrokenPipeError:

@@ -153,7 +153,7 @@ def test_the_document_tells_everything():
     document = report.document("paper:epsilon")
     assert (document.kind, document.verdict) == (AuditKind.ACCOUNTANT, Verdict.REFUTED)
     assert document.reason == "reports less privacy loss than there is; failed: truth, full-batch"
-    assert "ADD_OR_REMOVE_ONE" in document.claim
+    assert "add or remove one" in document.claim
     assert [row.name for row in document.checks if not row.passed] == ["truth", "full-batch"]
     assert "FAIL truth: " in str(report)
     only_raises = check_accountant(PLANTED.WRONG["gives up"][0]).document("raises")

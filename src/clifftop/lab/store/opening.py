@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from clifftop.lab.sqlite_errors import errors_name
 from clifftop.lab.store.rows import now
 
 _PATIENCE_SECONDS = 30.0  # how long a short write waits for other processes' short writes
+_PAUSE_SECONDS = 0.005
 
 
 def open_to_write(path: Path, study: str) -> sqlite3.Connection:
@@ -28,7 +30,7 @@ def open_to_write(path: Path, study: str) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _closed_on_error(sqlite3.connect(path, _PATIENCE_SECONDS, isolation_level=None)) as db:
             _refuse_foreign(path, db, study)
-            db.execute("PRAGMA journal_mode = WAL")
+            _use_wal(db)
             db.execute("PRAGMA synchronous = NORMAL")  # with WAL: safe against a killed process
             migrate(db)
             db.execute(
@@ -91,6 +93,24 @@ def copy_store(source: Path, target: Path, *, named: Path) -> None:
         closing(sqlite3.connect(target)) as copy,
     ):
         db.backup(copy)
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Switch the file to a write-ahead log, where it is not yet.
+
+    SQLite does not wait here as it does elsewhere: of several processes that open a new store at once, all
+    but one are told at once that it is locked.
+    """
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
