@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clifftop.analysis.jsonio import read_document
 from clifftop.lab import Store, tables
+from clifftop.studies import Axes, run_study
 
 COMMAND = [sys.executable, "-m", "clifftop", "study", "no-cliff", "--seeds", "0:12", "--lr", "0.1"]
 COMMAND += ["--formats", "none"]
@@ -51,9 +52,15 @@ def finish(folder: Path) -> list[dict]:
     return read_document(folder / "results.json")[0]["dp_runs"]
 
 
+def undisturbed(folder: Path) -> list[dict]:
+    """The same study in this process, without its report."""
+    run_study("no-cliff", out=folder, axes=Axes(seeds=tuple(range(12)), lrs=(0.1,)), workers=1)
+    return read_document(folder / "results.json")[0]["dp_runs"]
+
+
 def test_a_killed_study_ends_with_the_same_numbers(tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    wanted = finish(whole)
+    killed = tmp_path / "killed"
+    wanted = undisturbed(tmp_path / "whole")
     kill_when(killed, (killed / "store.sqlite").exists)  # before anything is trained
     kill_when(killed, lambda: finished_runs(killed) > 0)  # between two cohorts
     kept = finished_runs(killed)
