@@ -1,5 +1,6 @@
 """What every test shares: one thread for small tensors, and no skip where its need is present."""
 
+import gc
 import os
 from collections.abc import Generator
 from typing import Any
@@ -9,6 +10,9 @@ import pytest
 # Before torch is imported, and for the processes that tests start: on small tensors two threads of a
 # busy machine mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Ten thousand collected tests and a dozen large packages are looked through at each full collection.
+gc.set_threshold(50_000, 20, 20)
 
 pytest_plugins = ("pytester",)  # the plugin's own tests run pytest within pytest
 
@@ -38,6 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; all else keeps its order."""
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
