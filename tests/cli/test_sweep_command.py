@@ -147,11 +147,6 @@ def real(folder, *arguments, **environment):
             "own:rows",
             "data.factory: data must load, found target='own:rows'",
         ),
-        (
-            "expected_batch_size = 64",
-            "expected_batch_size = 640",
-            "training.expected_batch_size: must be at most",
-        ),
     ],
 )
 def test_a_malformed_file_ends_the_process_with_2(tmp_path, old, new, words):
@@ -164,6 +159,15 @@ def test_a_malformed_file_ends_the_process_with_2(tmp_path, old, new, words):
     assert ran.stderr.startswith(f"clifftop: {file}: ")
     assert words in ran.stderr
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_more_examples_a_batch_than_there_are_is_one_line(run, tmp_path):
+    file = tmp_path / "sweep.toml"
+    text = SWEEP.format(top="", privacy="")
+    file.write_text(text.replace("expected_batch_size = 64", "expected_batch_size = 640"))
+    ran = run("sweep", str(file), "--out", str(tmp_path / "out"))
+    assert "training.expected_batch_size: must be at most" in ran.complaint
+    assert not (tmp_path / "out").exists()
 
 
 def test_factories_beside_the_file_are_found_by_the_workers_of_a_pool(tmp_path):
