@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 from clifftop.audit.document import AuditDocument, AuditKind
@@ -15,11 +15,18 @@ from clifftop.audit.steps.findings import StepCheck
 from clifftop.audit.steps.reports import ChecksReport
 from clifftop.audit.steps.sensitivity import check_sensitivity
 from clifftop.audit.steps.state import check_history, check_linearity
-from clifftop.audit.steps.sums import REFUSALS, Sums, check_empty, refusal_of, refusal_of_empty
+from clifftop.audit.steps.sums import REFUSALS, Sums, check_empty, refusal_of_empty
+from clifftop.audit.steps.timing import timed
 from clifftop.audit.threads import on_one_thread
 
 STATISTICAL_CHECKS = noise.CHECKS + sampler.CHECKS
 """How many checks share the level."""
+_timed = partial(
+    timed,
+    must_hold="a step must take any batch that sampling can draw",
+    refusals=REFUSALS,
+    unusable=UnusableStep,
+)
 
 
 @final
@@ -131,23 +138,3 @@ def _not_checked(step: PrivateStepUnderTest, seed: int) -> tuple[str, ...]:
     if refusal_of_empty(step, seed):
         missing.append("whether noise lies on a grid, since there is no empty batch to see it on")
     return tuple(missing)
-
-
-def _timed(name: str, checks: Callable[[], Iterable[StepCheck]]) -> list[StepCheck]:
-    """The checks with the time that they took; one that failed where the step raised an error."""
-    start = time.perf_counter()
-    try:
-        made = list(checks())
-    except UnusableStep:
-        raise
-    except REFUSALS as error:
-        made = [
-            StepCheck(
-                name=name,
-                must_hold="a step must take any batch that sampling can draw",
-                found=f"it raised {refusal_of(error)}",
-                passed=False,
-            )
-        ]
-    seconds = time.perf_counter() - start
-    return [replace(check, seconds=seconds) for check in made]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 from clifftop.audit.accounts import Setting
 from clifftop.audit.document import AuditDocument, AuditKind
 from clifftop.audit.steps import StepCheck
 from clifftop.audit.steps.reports import ChecksReport
+from clifftop.audit.steps.timing import timed
 from clifftop.audit.threads import on_one_thread
 from clifftop.audit.trainings.adapter import (
     CAPABILITIES,
@@ -36,6 +38,12 @@ _REFUSALS = (
     RuntimeError,
     TypeError,
     ValueError,
+)
+_timed = partial(
+    timed,
+    must_hold="a training must answer what an adapter with this capability is asked",
+    refusals=_REFUSALS,
+    unusable=UnusableTraining,
 )
 
 
@@ -145,23 +153,3 @@ def _questions(
         yield "accountant-answers", lambda: check_training_accountant(training, settings=settings)
     if isinstance(training, Tunes) and Tunes in looked_at:
         yield "tuning-epsilon", lambda: check_tuning(training, seed=seed)
-
-
-def _timed(name: str, checks: Callable[[], Iterable[StepCheck]]) -> list[StepCheck]:
-    """The checks with the time that they took; one that failed where the training raised an error."""
-    start = time.perf_counter()
-    try:
-        made = list(checks())
-    except UnusableTraining:
-        raise
-    except _REFUSALS as error:
-        made = [
-            StepCheck(
-                name=name,
-                must_hold="a training must answer what an adapter with this capability is asked",
-                found=f"it raised {type(error).__name__}: {error}",
-                passed=False,
-            )
-        ]
-    seconds = time.perf_counter() - start
-    return [replace(check, seconds=seconds) for check in made]

@@ -21,7 +21,6 @@ MOST_POINTS = 200
 _BELOW = 1e-9
 """Where nothing at all was found: outside the plot, since a log scale has no zero."""
 PERMITTED = "the most that the claim permits"
-GUESSING = "guessing"
 SHOWN, HEURISTIC = "guaranteed", "heuristic"
 _DASHES = ([1, 0], [9, 2, 2, 2], [2, 2])
 """Lines of the first hues, and of those that come after the last hue, in the same hues again."""
